@@ -1,0 +1,17 @@
+//! The normalised call event: what every target receives, whichever provider called.
+//!
+//! Holds only what a target can see: the event's shape, its vocabularies, its JSON Schema, and
+//! the rules for the values in it (phone numbers, instants). Everything here is pure.
+
+mod call_event;
+mod id;
+pub mod instant;
+pub mod value;
+mod word;
+
+pub use call_event::{
+    Action, Agent, Call, CallEvent, Campaign, Contact, DATA_SCHEMA, Data, Envelope, Leg, Meeting,
+    Moment, Number, Outcome, Sequence, SourceName,
+};
+pub use id::EventId;
+pub use word::{AnsweredBy, Direction, Reason, Status, Warning};

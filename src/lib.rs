@@ -1,0 +1,16 @@
+//! Hookswitch takes the call-result callbacks of telephony and voice-AI providers, answers only
+//! once they are durable, and forwards one normalised event to every target a route names.
+
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod clock;
+pub mod delivery;
+pub mod drain;
+pub mod event;
+pub mod ingest;
+pub mod metrics;
+pub mod provider;
+pub mod route;
+pub mod secret;
+pub mod store;

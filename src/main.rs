@@ -1,0 +1,3 @@
+//! The `hookswitch` command.
+
+fn main() {}

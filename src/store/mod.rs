@@ -1,0 +1,133 @@
+//! Remembers events until every target has them or they are dead letters.
+//!
+//! # The contract every backend keeps
+//!
+//! * [`Store::commit`] returns a [`Receipt`] only after the event, all its deliveries, its
+//!   fingerprint and the totals are durable on disk, in one transaction. An admission whose
+//!   fingerprint is remembered for its source gets the receipt of the first, and nothing is
+//!   stored; of two equal admissions in flight at once, one gets the receipt of the other's
+//!   commit. One bad admission fails alone and never its group.
+//! * [`Store::due`] is read-only and claims nothing: what is in flight is kept in memory by the
+//!   one owner of the target, who passes it as `held`. Order is (`next_at`, seq).
+//! * [`Store::settle`] consumes the delivery, so settling twice does not compile; it is
+//!   idempotent on (delivery, attempt), attempt numbers are never reused, and it returns only
+//!   when the outcome is durable.
+//! * Totals are kept in the same transactions as what they count, so that events:
+//!   accepted = routed + unrouted + quarantined, and per target: enqueued = delivered + pending
+//!   + dead + discarded, at every moment, over restarts.
+//! * After an I/O error in a commit the whole group fails, the connection is closed and
+//!   reopened, and what is on disk is read back before the next commit.
+//! * At least once: after a crash an attempt that was out may be made again under the same id.
+//!
+//! Knows nothing of HTTP, of providers or of relay.toml.
+
+mod admission;
+mod delivery;
+pub mod metrics;
+mod settings;
+pub mod sqlite;
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+pub use admission::{Admission, CallFacts, Fate, Fingerprint, Receipt, StoredRequest};
+pub use delivery::{
+    Attempt, BuryReason, Cause, DeadLetter, Delivery, DeliveryId, Due, Settlement, StoredEvent,
+    Totals,
+};
+pub use settings::Settings;
+
+use crate::{event::EventId, route::TargetName};
+
+/// A future of a store's answer: boxed, so that a store can be chosen at run time.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// The seam every backend fits. See the page of this module for what the verbs promise.
+pub trait Store: Send + Sync + std::fmt::Debug + 'static {
+    /// Makes an event durable, or finds that it already is.
+    fn commit(&self, admission: Admission) -> Answer<'_, Receipt>;
+
+    /// The deliveries of `target` that are due at `now` and not `held`, at most `limit`, and
+    /// when to ask again.
+    fn due(
+        &self,
+        target: &TargetName,
+        now: Timestamp,
+        held: &[DeliveryId],
+        limit: usize,
+    ) -> Answer<'_, Due>;
+
+    /// Records what one attempt led to.
+    fn settle(
+        &self,
+        delivery: Delivery,
+        attempt: Attempt,
+        settlement: Settlement,
+    ) -> Answer<'_, ()>;
+
+    /// Told after every commit or settle that made a delivery of `target` due. Ask for it, and
+    /// register interest in it, before asking [`Store::due`]: a commit between the two would
+    /// otherwise wait for the next poll.
+    fn wake(&self, target: &TargetName) -> Arc<Notify>;
+
+    /// One event with its request, by id.
+    fn event(&self, id: EventId) -> Answer<'_, Option<StoredEvent>>;
+
+    /// The dead letters of a target (or of all), oldest first, after the given one.
+    fn dead_letters(
+        &self,
+        target: Option<&TargetName>,
+        after: Option<DeliveryId>,
+        limit: usize,
+    ) -> Answer<'_, Vec<DeadLetter>>;
+
+    /// The totals, as of the last commit.
+    fn totals(&self) -> Totals;
+
+    /// When the oldest pending delivery of each target that has one was accepted.
+    fn oldest_pending(&self) -> Answer<'_, Vec<(TargetName, Timestamp)>>;
+
+    /// Why a callback would be refused now, if it would: the disk reserve is reached, or the
+    /// writer is down.
+    fn refusal(&self) -> Option<StoreError>;
+
+    /// Commits what is queued, folds the log into the database and lets go of the file.
+    fn close(&self) -> Answer<'_, ()>;
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The disk has less free space than `min_free`.
+    #[error("the disk reserve is reached")]
+    DiskReserve,
+    /// The queue before the writer is full.
+    #[error("the queue before the store is full")]
+    Overloaded,
+    /// The writer has stopped; nothing more is stored.
+    #[error("the store is closed")]
+    Closed,
+    /// A read or write failed; what was in flight is not acked.
+    #[error("the store failed: {0}")]
+    Io(Arc<str>),
+    /// This one admission cannot be stored; its group could.
+    #[error("the event cannot be stored: {0}")]
+    Unstorable(Arc<str>),
+}
+
+// === impl StoreError ===
+
+impl StoreError {
+    /// The word for logs and counters.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::DiskReserve => "disk_reserve",
+            Self::Overloaded => "store_overloaded",
+            Self::Closed => "shutting_down",
+            Self::Io(_) => "store_failed",
+            Self::Unstorable(_) => "unstorable",
+        }
+    }
+}
