@@ -5,13 +5,24 @@
 //! * [`Store::commit`] returns a [`Receipt`] only after the event, all its deliveries, its
 //!   fingerprint and the totals are durable on disk, in one transaction. An admission whose
 //!   fingerprint is remembered for its source gets the receipt of the first, and nothing is
-//!   stored; of two equal admissions in flight at once, one gets the receipt of the other's
-//!   commit. One bad admission fails alone and never its group.
+//!   stored or counted; of two equal admissions in flight at once, one gets the receipt of the
+//!   other's commit. A fingerprint is remembered from the `received_at` of the first for its
+//!   `dedupe_window`, and only an admission with a window of its own is compared. One bad
+//!   admission fails alone and never its group.
+//! * A callback dropped by its caller while [`Store::commit`] runs may still be stored.
 //! * [`Store::due`] is read-only and claims nothing: what is in flight is kept in memory by the
-//!   one owner of the target, who passes it as `held`. Order is (`next_at`, seq).
+//!   one owner of the target, who passes it as `held`. Order is (`next_at`, seq). It sees
+//!   everything whose commit has returned, and costs the same whatever the backlog.
 //! * [`Store::settle`] consumes the delivery, so settling twice does not compile; it is
-//!   idempotent on (delivery, attempt), attempt numbers are never reused, and it returns only
-//!   when the outcome is durable.
+//!   idempotent on (delivery, round, attempt), attempt numbers are never reused, and it returns
+//!   only when the outcome is durable. For a delivery that has left the round, or is no longer
+//!   pending, it changes nothing.
+//! * [`Store::redrive`] sets dead letters pending in the next round: the same delivery under the
+//!   same id, its age and its attempts begin anew, the attempts of older rounds stay listed.
+//!   [`Store::discard`] gives dead letters up; they stay listed, and are never due again. Both
+//!   take bounded steps, so that a million dead letters do not stall the commits.
+//! * [`Store::refusal`] and [`Store::commit`] refuse under the disk reserve; outcomes of
+//!   deliveries are still settled.
 //! * Totals are kept in the same transactions as what they count, so that events:
 //!   accepted = routed + unrouted + quarantined, and per target: enqueued = delivered + pending
 //!   + dead + discarded, at every moment, over restarts.
@@ -19,10 +30,16 @@
 //!   reopened, and what is on disk is read back before the next commit.
 //! * At least once: after a crash an attempt that was out may be made again under the same id.
 //!
+//! Releasing a quarantined event, pausing a target, purging what is old and erasing a person's
+//! data join these verbs when they are built.
+//!
 //! Knows nothing of HTTP, of providers or of relay.toml.
 
 mod admission;
+#[cfg(test)]
+mod conformance;
 mod delivery;
+mod history;
 pub mod metrics;
 mod settings;
 pub mod sqlite;
@@ -34,12 +51,19 @@ use tokio::sync::Notify;
 
 pub use admission::{Admission, CallFacts, Fate, Fingerprint, Receipt, StoredRequest};
 pub use delivery::{
-    Attempt, BuryReason, Cause, DeadLetter, Delivery, DeliveryId, Due, Settlement, StoredEvent,
-    Totals,
+    Attempt, BuryReason, Cause, DeadLetter, Delivery, DeliveryId, DeliveryTotals, Due, EventTotals,
+    Settlement, StoredEvent, Totals,
+};
+pub use history::{
+    DeadFilter, DeliveryRecord, DeliveryState, EventCursor, EventFilter, EventPage, EventState,
+    EventSummary, Order, PastAttempt,
 };
 pub use settings::Settings;
 
-use crate::{event::EventId, route::TargetName};
+use crate::{
+    event::{EventId, SourceName},
+    route::TargetName,
+};
 
 /// A future of a store's answer: boxed, so that a store can be chosen at run time.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -67,9 +91,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         settlement: Settlement,
     ) -> Answer<'_, ()>;
 
-    /// Told after every commit or settle that made a delivery of `target` due. Ask for it, and
-    /// register interest in it, before asking [`Store::due`]: a commit between the two would
-    /// otherwise wait for the next poll.
+    /// Told after every commit, settle or redrive that made a delivery of `target` due; not of
+    /// a retry in the future, which whoever settled it knows of. Ask for it, and register interest
+    /// in it, before asking [`Store::due`]: a commit between the two would otherwise wait for the
+    /// next poll.
     fn wake(&self, target: &TargetName) -> Arc<Notify>;
 
     /// One event with its request, by id.
@@ -83,10 +108,41 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         limit: usize,
     ) -> Answer<'_, Vec<DeadLetter>>;
 
-    /// The totals, as of the last commit.
+    /// A page of events in an order of acceptance, after where the last page ended.
+    fn events(
+        &self,
+        filter: EventFilter,
+        order: Order,
+        after: Option<EventCursor>,
+        limit: usize,
+    ) -> Answer<'_, EventPage>;
+
+    /// Every delivery of an event; empty when there is no such event.
+    fn deliveries_of(&self, event: EventId) -> Answer<'_, Vec<DeliveryRecord>>;
+
+    /// The attempts of a delivery, the first of the first round first, after the given (round,
+    /// number).
+    fn attempts(
+        &self,
+        delivery: DeliveryId,
+        after: Option<(u32, u32)>,
+        limit: usize,
+    ) -> Answer<'_, Vec<PastAttempt>>;
+
+    /// Sets dead letters pending in a new round, due at `at`, the oldest first, at most `max` and
+    /// at most as many as the store takes in one step. How many; 0 when none is left.
+    fn redrive(&self, filter: DeadFilter, at: Timestamp, max: usize) -> Answer<'_, u64>;
+
+    /// Gives dead letters up, in the steps of [`Store::redrive`].
+    fn discard(&self, filter: DeadFilter, max: usize) -> Answer<'_, u64>;
+
+    /// Names what is configured, so that the totals have it from the start, at 0.
+    fn declare(&self, sources: &[SourceName], targets: &[TargetName]);
+
+    /// The totals, as of the last commit: one moment of all of them.
     fn totals(&self) -> Totals;
 
-    /// When the oldest pending delivery of each target that has one was accepted.
+    /// When the oldest pending delivery of each target that has one was accepted or last redriven.
     fn oldest_pending(&self) -> Answer<'_, Vec<(TargetName, Timestamp)>>;
 
     /// Why a callback would be refused now, if it would: the disk reserve is reached, or the

@@ -1,0 +1,1 @@
+//! The contract of `store/mod.rs`, sentence by sentence.

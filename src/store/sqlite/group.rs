@@ -1,0 +1,456 @@
+//! What one transaction does: admissions, outcomes and redrives, each as its statements.
+//!
+//! Knows nothing of threads, of opening files or of committing: the writer begins and ends.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
+
+use super::ledger::Ledger;
+use crate::{
+    event::EventId,
+    route::TargetName,
+    store::{
+        Admission, Attempt, CallFacts, DeliveryId, Fate, Settlement, StoreError,
+    },
+};
+
+/// A group in the middle of its transaction.
+pub(super) struct Group<'c> {
+    pub(super) connection: &'c Connection,
+    pub(super) ledger: &'c mut Ledger,
+    pub(super) now: Timestamp,
+    /// Targets that have something due once this is on disk.
+    pub(super) woken: BTreeSet<TargetName>,
+    /// Admissions stored; duplicates are not.
+    pub(super) stored: usize,
+}
+
+/// What a job did, if the group it is in reaches the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Done {
+    /// The event is stored, or the first one was.
+    Admitted { id: EventId, duplicate: bool, quarantined: bool },
+    /// The outcome is kept, or was already.
+    Settled,
+    /// So many dead letters moved.
+    Moved(u64),
+}
+
+/// The part of a delivery that its outcome needs.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) id: DeliveryId,
+    pub(super) target: TargetName,
+    pub(super) round: u32,
+    pub(super) attempt: Attempt,
+    pub(super) settlement: Settlement,
+}
+
+/// Where dead letters go.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Move {
+    /// Back to pending, due at this instant.
+    Redrive(Timestamp),
+    /// Away.
+    Discard,
+}
+
+/// Why a statement failed.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The one job is to blame.
+    Unstorable(Arc<str>),
+    /// The file is; the group cannot go on.
+    Io(Arc<str>),
+}
+
+/// Rows of an event's deliveries: `deliveries.id` = `events.seq` × this + ordinal.
+pub(super) const TARGETS_MAX: i64 = 4096;
+
+/// How many remembered fingerprints are looked at per stored event, to find the expired ones: more
+/// than one, so that the search gains on the growth and what is expired stays a fraction.
+const SWEPT_PER_EVENT: usize = 4;
+
+/// Fingerprints looked at in one step; about two pages, which no commit notices.
+const SWEEP_STEP: usize = 256;
+
+/// What is kept of an attempt's error.
+const ERROR_BYTES_MAX: usize = 1024;
+
+/// What is kept of an answer.
+const SNIPPET_BYTES_MAX: usize = 4096;
+
+// === impl Group ===
+
+impl Group<'_> {
+    /// Stores an event with its deliveries, unless it is remembered.
+    pub(super) fn admit(&mut self, admission: &Admission) -> Result<Done, Fault> {
+        let quarantined = matches!(admission.fate, Fate::Quarantined { .. });
+        let source = self.ledger.source(self.connection, &admission.source)?;
+        if let Some((id, quarantined)) = self.first(admission, source, quarantined)? {
+            return Ok(Done::Admitted { id, duplicate: true, quarantined });
+        }
+        let seq = self.ledger.take_seq();
+        match &admission.fate {
+            Fate::Readable { json, facts, targets } => {
+                let state = if targets.is_empty() { "unrouted" } else { "routed" };
+                let json = std::str::from_utf8(json)
+                    .map_err(|_| Fault::Unstorable("the event is not UTF-8".into()))?;
+                self.insert_event(seq, source, admission, state, Ok((json, facts)))?;
+                self.enqueue(seq, admission.received_at, call_key(admission, facts), targets)?;
+                self.ledger.sources.change(source, |totals| {
+                    totals.accepted += 1;
+                    totals.routed += u64::from(!targets.is_empty());
+                    totals.unrouted += u64::from(targets.is_empty());
+                });
+            }
+            Fate::Quarantined { reason } => {
+                self.insert_event(seq, source, admission, "quarantined", Err(reason))?;
+                self.ledger.sources.change(source, |totals| {
+                    totals.accepted += 1;
+                    totals.quarantined += 1;
+                });
+            }
+        }
+        self.stored += 1;
+        Ok(Done::Admitted { id: admission.id, duplicate: false, quarantined })
+    }
+
+    /// The event this one repeats. Remembers the fingerprint when there is none.
+    fn first(
+        &self,
+        admission: &Admission,
+        source: i64,
+        quarantined: bool,
+    ) -> Result<Option<(EventId, bool)>, Fault> {
+        let Some(fingerprint) = &admission.fingerprint else { return Ok(None) };
+        if admission.dedupe_window.is_zero() {
+            return Ok(None);
+        }
+        let now = admission.received_at.as_millisecond();
+        let window = i64::try_from(admission.dedupe_window.as_millis()).unwrap_or(i64::MAX);
+        let remembered = self
+            .connection
+            .prepare_cached(
+                "INSERT INTO seen (source, fingerprint, until, id, quarantined) \
+                 VALUES (?1, ?2, ?3, ?4, ?5) \
+                 ON CONFLICT (source, fingerprint) DO UPDATE SET until = excluded.until, \
+                 id = excluded.id, quarantined = excluded.quarantined WHERE until <= ?6",
+            )?
+            .execute(params![
+                source,
+                fingerprint.0,
+                now.saturating_add(window),
+                admission.id.as_bytes(),
+                quarantined,
+                now
+            ])?;
+        if remembered > 0 {
+            return Ok(None);
+        }
+        let first = self
+            .connection
+            .prepare_cached("SELECT id, quarantined FROM seen WHERE source = ?1 AND fingerprint = ?2")?
+            .query_row(params![source, fingerprint.0], |row| {
+                Ok((EventId::from_bytes(row.get(0)?), row.get(1)?))
+            })?;
+        Ok(Some(first))
+    }
+
+    fn insert_event(
+        &self,
+        seq: i64,
+        source: i64,
+        admission: &Admission,
+        state: &str,
+        read: Result<(&str, &CallFacts), &str>,
+    ) -> Result<(), Fault> {
+        let facts = read.as_ref().ok().map(|(_, facts)| *facts);
+        self.connection
+            .prepare_cached(
+                "INSERT INTO events (seq, id, source, provider, received_at, state, reason, status, \
+                 call_id, reference, number_from, number_to, json) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+            )?
+            .execute(params![
+                seq,
+                admission.id.as_bytes(),
+                source,
+                admission.provider,
+                admission.received_at.as_millisecond(),
+                state,
+                read.as_ref().err(),
+                facts.map(|facts| facts.status.as_str()),
+                facts.and_then(|facts| facts.call_id.as_deref()),
+                facts.and_then(|facts| facts.reference.as_deref()),
+                facts.and_then(|facts| facts.from.as_deref()),
+                facts.and_then(|facts| facts.to.as_deref()),
+                read.as_ref().ok().map(|(json, _)| *json),
+            ])?;
+        let request = &admission.request;
+        self.connection
+            .prepare_cached(
+                "INSERT INTO requests (seq, method, query, content_type, body) \
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![
+                seq,
+                request.method,
+                request.query,
+                request.content_type,
+                &*request.body
+            ])?;
+        Ok(())
+    }
+
+    fn enqueue(
+        &mut self,
+        seq: i64,
+        at: Timestamp,
+        call_key: Option<i64>,
+        targets: &[TargetName],
+    ) -> Result<(), Fault> {
+        if i64::try_from(targets.len()).map_or(true, |targets| targets > TARGETS_MAX) {
+            return Err(Fault::Unstorable(
+                format!("{} targets, the most is {TARGETS_MAX}", targets.len()).into(),
+            ));
+        }
+        for (ordinal, name) in (0_i64..).zip(targets) {
+            if targets.iter().position(|other| other == name) != usize::try_from(ordinal).ok() {
+                continue; // One delivery per event and target, whatever the caller says.
+            }
+            let target = self.ledger.target(self.connection, name)?;
+            self.connection
+                .prepare_cached(
+                    "INSERT INTO deliveries (id, target, state, round, attempts, since, next_at, \
+                     call_key) VALUES (?1, ?2, 0, 0, 0, ?3, ?3, ?4)",
+                )?
+                .execute(params![
+                    seq * TARGETS_MAX + ordinal,
+                    target,
+                    at.as_millisecond(),
+                    call_key
+                ])?;
+            self.ledger.targets.change(target, |totals| {
+                totals.enqueued += 1;
+                totals.pending += 1;
+            });
+            self.wake(name);
+        }
+        Ok(())
+    }
+
+    /// Keeps an outcome, unless it is kept already.
+    pub(super) fn settle(&mut self, outcome: &Outcome) -> Result<Done, Fault> {
+        let Outcome { id, target: name, round, attempt, settlement } = outcome;
+        let Some(target) = self.ledger.targets.id(name) else { return Ok(Done::Settled) };
+        let (state, next_at, reason) = match settlement {
+            Settlement::Delivered => (1, None, None),
+            Settlement::Retry { at } => (0, Some(at.as_millisecond()), None),
+            Settlement::Dead { reason } => (2, None, Some(reason.as_str())),
+        };
+        let error = attempt.error.as_deref().map(|error| cut(error, ERROR_BYTES_MAX));
+        // A settle that comes again finds its number among the settled attempts.
+        let settled = self
+            .connection
+            .prepare_cached(
+                "UPDATE deliveries SET state = ?5, attempts = ?4, next_at = ?6, settled_at = ?7, \
+                 status = ?8, error = ?9, reason = ?10 \
+                 WHERE id = ?1 AND target = ?2 AND round = ?3 AND attempts < ?4 AND state = 0",
+            )?
+            .execute(params![
+                id.0,
+                target,
+                round,
+                attempt.number,
+                state,
+                next_at,
+                self.now.as_millisecond(),
+                attempt.status,
+                error,
+                reason
+            ])?;
+        if settled == 0 {
+            return Ok(Done::Settled);
+        }
+        let snippet = attempt.snippet.as_ref().map(Bytes::as_ref);
+        self.connection
+            .prepare_cached(
+                "INSERT INTO attempts (delivery, round, number, at, took_us, status, error, \
+                 snippet) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
+            .execute(params![
+                id.0,
+                round,
+                attempt.number,
+                attempt.at.as_millisecond(),
+                i64::try_from(attempt.took.as_micros()).unwrap_or(i64::MAX),
+                attempt.status,
+                error,
+                snippet.map(|snippet| snippet.get(..SNIPPET_BYTES_MAX).unwrap_or(snippet)),
+            ])?;
+        self.ledger.targets.change(target, |totals| match settlement {
+            Settlement::Delivered => {
+                totals.pending -= 1;
+                totals.delivered += 1;
+            }
+            Settlement::Retry { .. } => {}
+            Settlement::Dead { .. } => {
+                totals.pending -= 1;
+                totals.dead += 1;
+            }
+        });
+        if matches!(settlement, Settlement::Retry { at } if *at <= self.now) {
+            self.wake(name);
+        }
+        Ok(Done::Settled)
+    }
+
+    /// Moves those of `ids` that are still dead.
+    pub(super) fn move_dead(&mut self, ids: &[DeliveryId], to: Move) -> Result<Done, Fault> {
+        let now = self.now.as_millisecond();
+        let mut moved = 0;
+        for id in ids {
+            let target = match to {
+                Move::Redrive(at) => self
+                    .connection
+                    .prepare_cached(
+                        "UPDATE deliveries SET state = 0, round = round + 1, attempts = 0, \
+                         since = ?2, next_at = ?2, settled_at = ?3, reason = NULL \
+                         WHERE id = ?1 AND state = 2 RETURNING target",
+                    )?
+                    .query_row(params![id.0, at.as_millisecond(), now], |row| row.get(0)),
+                Move::Discard => self
+                    .connection
+                    .prepare_cached(
+                        "UPDATE deliveries SET state = 3, settled_at = ?2 \
+                         WHERE id = ?1 AND state = 2 RETURNING target",
+                    )?
+                    .query_row(params![id.0, now], |row| row.get(0)),
+            };
+            let Some(target) = target.optional()? else { continue };
+            moved += 1;
+            self.ledger.targets.change(target, |totals| {
+                totals.dead -= 1;
+                match to {
+                    Move::Redrive(_) => totals.pending += 1,
+                    Move::Discard => totals.discarded += 1,
+                }
+            });
+            if matches!(to, Move::Redrive(at) if at <= self.now)
+                && let Some(name) = self.ledger.targets.name(target).cloned()
+            {
+                self.wake(&name);
+            }
+        }
+        Ok(Done::Moved(moved))
+    }
+
+    fn wake(&mut self, target: &TargetName) {
+        if !self.woken.contains(target) {
+            self.woken.insert(target.clone());
+        }
+    }
+}
+
+// === impl Fault ===
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        let told = || Arc::from(error.to_string());
+        match error.sqlite_error_code() {
+            Some(
+                ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch,
+            ) => Self::Unstorable(told()),
+            _ => Self::Io(told()),
+        }
+    }
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Unstorable(why) => Self::Unstorable(why),
+            Fault::Io(why) => Self::Io(why),
+        }
+    }
+}
+
+// === sweeping ===
+
+/// Where the search for expired fingerprints goes on: it walks the table in its own order, a few
+/// neighbours at a time, and begins again at the end. That needs no index by time, which every
+/// admission would pay for.
+#[derive(Debug, Default)]
+pub(super) struct Sweep {
+    after: (i64, Vec<u8>),
+    /// Events stored since the last step.
+    owed: usize,
+}
+
+impl Sweep {
+    /// Looks at the next few fingerprints, if enough was stored since, and forgets the expired.
+    pub(super) fn step(&mut self, group: &Group<'_>) -> Result<(), Fault> {
+        self.owed += group.stored;
+        if self.owed * SWEPT_PER_EVENT < SWEEP_STEP {
+            return Ok(());
+        }
+        self.owed = 0;
+        let (source, fingerprint) = &self.after;
+        let to = group
+            .connection
+            .prepare_cached(
+                "SELECT source, fingerprint FROM seen WHERE (source, fingerprint) > (?1, ?2) \
+                 ORDER BY source, fingerprint LIMIT 1 OFFSET ?3",
+            )?
+            .query_row(params![source, fingerprint, SWEEP_STEP - 1], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
+            })
+            .optional()?;
+        let now = group.now.as_millisecond();
+        if let Some(to) = to {
+            group
+                .connection
+                .prepare_cached(
+                    "DELETE FROM seen WHERE (source, fingerprint) > (?1, ?2) \
+                     AND (source, fingerprint) <= (?3, ?4) AND until <= ?5",
+                )?
+                .execute(params![source, fingerprint, to.0, to.1, now])?;
+            self.after = to;
+        } else {
+            group
+                .connection
+                .prepare_cached(
+                    "DELETE FROM seen WHERE (source, fingerprint) > (?1, ?2) AND until <= ?3",
+                )?
+                .execute(params![source, fingerprint, now])?;
+            self.after = Default::default();
+        }
+        Ok(())
+    }
+}
+
+/// Tells the calls of a source apart: FNV-1a over source, kind and value, in 64 bits. Kept in the
+/// file, so the definition is for ever. Two calls that collide are delivered in order, no more.
+fn call_key(admission: &Admission, facts: &CallFacts) -> Option<i64> {
+    let (kind, value) = match (&facts.call_id, &facts.reference) {
+        (Some(id), _) => (b"i", id),
+        (None, Some(reference)) => (b"r", reference),
+        (None, None) => return None,
+    };
+    let key = [admission.source.as_str().as_bytes(), &[0], kind, value.as_bytes()]
+        .into_iter()
+        .flatten()
+        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3)
+        });
+    Some(i64::from_ne_bytes(key.to_ne_bytes()))
+}
+
+fn cut(text: &str, bytes_max: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or(text)
+}
+

@@ -1,0 +1,232 @@
+//! The writer's memory of names, totals and the next event's number.
+//!
+//! It is read from the file when a connection opens, moved on with a group in hand, and written
+//! back once per group, in the group's own transaction. After any rollback it is read anew.
+
+use std::{collections::HashMap, hash::Hash};
+
+use rusqlite::{Connection, params};
+
+use super::group::Fault;
+use crate::{
+    event::SourceName,
+    route::TargetName,
+    store::{DeliveryTotals, EventTotals, Totals},
+};
+
+/// What the file says of its names and counts.
+#[derive(Clone, Debug)]
+pub(super) struct Ledger {
+    pub(super) sources: Accounts<SourceName, EventTotals>,
+    pub(super) targets: Accounts<TargetName, DeliveryTotals>,
+    /// `events.seq` of the next event.
+    next_seq: i64,
+}
+
+/// The interned names of one kind, each with its totals.
+#[derive(Clone, Debug)]
+pub(super) struct Accounts<N, T> {
+    all: HashMap<i64, Account<N, T>>,
+    ids: HashMap<N, i64>,
+    /// Written to since the last commit.
+    touched: Vec<i64>,
+}
+
+#[derive(Clone, Debug)]
+struct Account<N, T> {
+    name: N,
+    totals: T,
+    touched: bool,
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// Reads what is on disk.
+    pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        let mut sources = Accounts::new();
+        let mut query = connection.prepare_cached(
+            "SELECT id, name, accepted, routed, unrouted, quarantined FROM sources",
+        )?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            let totals = EventTotals {
+                accepted: row.get(2)?,
+                routed: row.get(3)?,
+                unrouted: row.get(4)?,
+                quarantined: row.get(5)?,
+            };
+            sources.insert(row.get(0)?, SourceName::new(row.get_ref(1)?.as_str()?), totals);
+        }
+        let mut targets = Accounts::new();
+        let mut query = connection.prepare_cached(
+            "SELECT id, name, enqueued, delivered, pending, dead, discarded FROM targets",
+        )?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            let totals = DeliveryTotals {
+                enqueued: row.get(2)?,
+                delivered: row.get(3)?,
+                pending: row.get(4)?,
+                dead: row.get(5)?,
+                discarded: row.get(6)?,
+            };
+            targets.insert(row.get(0)?, TargetName::new(row.get_ref(1)?.as_str()?), totals);
+        }
+        let last: Option<i64> =
+            connection.query_row("SELECT max(seq) FROM events", [], |row| row.get(0))?;
+        Ok(Self { sources, targets, next_seq: last.unwrap_or_default() + 1 })
+    }
+
+    /// The number of a new event.
+    pub(super) fn take_seq(&mut self) -> i64 {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        seq
+    }
+
+    /// The number of the source, made if it is new.
+    pub(super) fn source(
+        &mut self,
+        connection: &Connection,
+        name: &SourceName,
+    ) -> Result<i64, Fault> {
+        if let Some(id) = self.sources.ids.get(name) {
+            return Ok(*id);
+        }
+        let id = intern(connection, "INSERT INTO sources (name) VALUES (?1)", name.as_str())?;
+        self.sources.insert(id, name.clone(), EventTotals::default());
+        Ok(id)
+    }
+
+    /// The number of the target, made if it is new.
+    pub(super) fn target(
+        &mut self,
+        connection: &Connection,
+        name: &TargetName,
+    ) -> Result<i64, Fault> {
+        if let Some(id) = self.targets.ids.get(name) {
+            return Ok(*id);
+        }
+        let id = intern(connection, "INSERT INTO targets (name) VALUES (?1)", name.as_str())?;
+        self.targets.insert(id, name.clone(), DeliveryTotals::default());
+        Ok(id)
+    }
+
+    /// Writes the totals that moved.
+    pub(super) fn write(&self, connection: &Connection) -> Result<(), Fault> {
+        for (id, totals) in self.sources.moved() {
+            connection
+                .prepare_cached(
+                    "UPDATE sources SET accepted = ?2, routed = ?3, unrouted = ?4, \
+                     quarantined = ?5 WHERE id = ?1",
+                )?
+                .execute(params![
+                    id,
+                    totals.accepted,
+                    totals.routed,
+                    totals.unrouted,
+                    totals.quarantined
+                ])?;
+        }
+        for (id, totals) in self.targets.moved() {
+            connection
+                .prepare_cached(
+                    "UPDATE targets SET enqueued = ?2, delivered = ?3, pending = ?4, dead = ?5, \
+                     discarded = ?6 WHERE id = ?1",
+                )?
+                .execute(params![
+                    id,
+                    totals.enqueued,
+                    totals.delivered,
+                    totals.pending,
+                    totals.dead,
+                    totals.discarded
+                ])?;
+        }
+        Ok(())
+    }
+
+    /// Tells `totals` what moved in the group that is now on disk.
+    pub(super) fn publish(&mut self, totals: &mut Totals) {
+        for account in self.sources.settle() {
+            put(&mut totals.events, &account.name, account.totals);
+        }
+        for account in self.targets.settle() {
+            put(&mut totals.deliveries, &account.name, account.totals);
+        }
+    }
+
+    /// Tells `totals` everything, as read from disk; what is only declared stays, at 0.
+    pub(super) fn publish_all(&self, totals: &mut Totals) {
+        totals.events.values_mut().for_each(|totals| *totals = EventTotals::default());
+        totals.deliveries.values_mut().for_each(|totals| *totals = DeliveryTotals::default());
+        for account in self.sources.all.values() {
+            put(&mut totals.events, &account.name, account.totals);
+        }
+        for account in self.targets.all.values() {
+            put(&mut totals.deliveries, &account.name, account.totals);
+        }
+    }
+}
+
+// === impl Accounts ===
+
+impl<N: Clone + Eq + Hash, T: Copy> Accounts<N, T> {
+    fn new() -> Self {
+        Self { all: HashMap::new(), ids: HashMap::new(), touched: Vec::new() }
+    }
+
+    fn insert(&mut self, id: i64, name: N, totals: T) {
+        self.ids.insert(name.clone(), id);
+        self.all.insert(id, Account { name, totals, touched: false });
+    }
+
+    /// Moves the totals of `id`, to be written with the group.
+    pub(super) fn change(&mut self, id: i64, change: impl FnOnce(&mut T)) {
+        if let Some(account) = self.all.get_mut(&id) {
+            change(&mut account.totals);
+            if !account.touched {
+                account.touched = true;
+                self.touched.push(id);
+            }
+        }
+    }
+
+    /// The number of `name`, if it has one.
+    pub(super) fn id(&self, name: &N) -> Option<i64> {
+        self.ids.get(name).copied()
+    }
+
+    /// The name of `id`.
+    pub(super) fn name(&self, id: i64) -> Option<&N> {
+        self.all.get(&id).map(|account| &account.name)
+    }
+
+    fn moved(&self) -> impl Iterator<Item = (i64, T)> {
+        self.touched.iter().filter_map(|id| Some((*id, self.all.get(id)?.totals)))
+    }
+
+    fn settle(&mut self) -> impl Iterator<Item = &Account<N, T>> {
+        for id in &self.touched {
+            if let Some(account) = self.all.get_mut(id) {
+                account.touched = false;
+            }
+        }
+        self.touched.drain(..).filter_map(|id| self.all.get(&id))
+    }
+}
+
+fn intern(connection: &Connection, sql: &str, name: &str) -> Result<i64, Fault> {
+    connection.prepare_cached(sql)?.execute([name])?;
+    Ok(connection.last_insert_rowid())
+}
+
+/// Most groups move names that are there already: no clone for those.
+fn put<N: Clone + Ord, T>(book: &mut std::collections::BTreeMap<N, T>, name: &N, totals: T) {
+    if let Some(known) = book.get_mut(name) {
+        *known = totals;
+    } else {
+        book.insert(name.clone(), totals);
+    }
+}

@@ -1,0 +1,190 @@
+//! Opening the file: why it may be refused, and the lock that keeps a second writer out.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Read as _, Seek as _, Write as _},
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use rusqlite::ErrorCode;
+
+/// Why a store could not be opened: one line each, with the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process holds the lock.
+    #[error(
+        "the store {} is in use by {holder}; stop that process first, or use its admin API",
+        path.display()
+    )]
+    Locked {
+        /// The database.
+        path: PathBuf,
+        /// What the lock file says of its holder.
+        holder: String,
+    },
+    /// A later release made it.
+    #[error(
+        "the store {} has schema version {found}, this program knows versions up to {ours}; \
+         use the release that wrote it or a later one, or restore a backup made before that",
+        path.display()
+    )]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest we know.
+        ours: usize,
+    },
+    /// The file is something else.
+    #[error(
+        "{} is not a SQLite database, or a damaged one; name another file, or restore a backup",
+        path.display()
+    )]
+    NotADatabase {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is another program's database.
+    #[error("{} is a database of another program; name another file", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The path is a folder.
+    #[error("the store {} is a folder; name a file in it", path.display())]
+    IsDirectory {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A file or folder on the way cannot be read, made or written.
+    #[error(
+        "cannot open the store: {}: {error}; the user that runs this program must be able to \
+         read and write the file and its folder",
+        path.display()
+    )]
+    Unreadable {
+        /// What could not be opened.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Anything else `SQLite` says.
+    #[error("cannot open the store {}: {error}", path.display())]
+    Failed {
+        /// The database.
+        path: PathBuf,
+        /// What it said.
+        error: String,
+    },
+}
+
+/// The lock beside the database, held as long as this lives.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+// === impl OpenError ===
+
+impl OpenError {
+    /// The kind of trouble `SQLite` had with `path`.
+    pub(super) fn of(path: &Path, error: &rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+                Self::NotADatabase { path }
+            }
+            Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly | ErrorCode::CannotOpen) => {
+                let error = io::Error::new(io::ErrorKind::PermissionDenied, error.to_string());
+                Self::Unreadable { path, error }
+            }
+            _ => Self::Failed { path, error: error.to_string() },
+        }
+    }
+}
+
+// === impl Lock ===
+
+impl Lock {
+    /// Takes the lock of the database at `path`, and notes who holds it.
+    pub(super) fn take(path: &Path, admin: Option<SocketAddr>) -> Result<Self, OpenError> {
+        let beside = beside(path);
+        let unreadable = |error| OpenError::Unreadable { path: beside.clone(), error };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(PRIVATE)
+            .open(&beside)
+            .map_err(unreadable)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(OpenError::Locked { path: path.to_owned(), holder: holder(&mut file) });
+            }
+            Err(TryLockError::Error(error)) => return Err(unreadable(error)),
+        }
+        let admin = admin.map_or_else(String::new, |admin| format!(", admin API {admin}"));
+        let note = format!("pid {}{admin}\n", std::process::id());
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(note.as_bytes()))
+            .map_err(unreadable)?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for Lock {
+    /// The file stays: removing it would let two openers lock two files of one name.
+    fn drop(&mut self) {
+        if let Err(error) = self.0.set_len(0).and_then(|()| self.0.unlock()) {
+            tracing::debug!(%error, "the lock of the store is left to the system to release");
+        }
+    }
+}
+
+/// Makes the parent folders and the file itself, and says where it really is, so that two names
+/// of one file share one lock.
+pub(super) fn prepare(path: &Path) -> Result<PathBuf, OpenError> {
+    let unreadable = |path: &Path, error| OpenError::Unreadable { path: path.to_owned(), error };
+    if path.is_dir() {
+        return Err(OpenError::IsDirectory { path: path.to_owned() });
+    }
+    let parent = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(parent).map_err(|error| unreadable(parent, error))?;
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(PRIVATE)
+        .open(path)
+        .map_err(|error| unreadable(path, error))?;
+    fs::canonicalize(path).map_err(|error| unreadable(path, error))
+}
+
+/// Callbacks hold people's numbers and words: nobody but the owner reads the file. `SQLite` gives
+/// its log the mode of the database.
+const PRIVATE: u32 = 0o600;
+
+/// Longer than any note we write.
+const NOTE_BYTES_MAX: u64 = 256;
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
+}
+
+fn holder(file: &mut File) -> String {
+    let mut note = String::new();
+    match file.take(NOTE_BYTES_MAX).read_to_string(&mut note) {
+        Ok(read) if read > 0 => note.trim().to_owned(),
+        _ => "another process".to_owned(),
+    }
+}

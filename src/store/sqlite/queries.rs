@@ -1,0 +1,401 @@
+//! What is read from the file: the head of a target's queue, and the pages operators ask for.
+//!
+//! Every statement walks an index and stops after a bounded number of rows, so that no read
+//! transaction lasts: a long one keeps the log from being folded in.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, Row, params, types::Type};
+
+use super::group::TARGETS_MAX;
+use crate::{
+    event::{EventId, SourceName, Status},
+    route::TargetName,
+    store::{
+        Attempt, CallFacts, DeadFilter, DeadLetter, Delivery, DeliveryId, DeliveryRecord,
+        DeliveryState, Due, EventCursor, EventFilter, EventPage, EventState, EventSummary, Order,
+        PastAttempt, StoredEvent, StoredRequest,
+    },
+};
+
+/// Rows of any page.
+const PAGE_ROWS_MAX: usize = 1000;
+
+/// Events looked at for one page of a filtered list; the page then ends short and says where to
+/// go on.
+const SCANNED_MAX: usize = 10_000;
+
+/// Bytes of events handed to one target at a time; the next ask brings the next.
+const DUE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The due deliveries of a target, passing over those `held`, which is sorted.
+pub(super) fn due(
+    connection: &Connection,
+    target: &TargetName,
+    now: Timestamp,
+    held: &[DeliveryId],
+    limit: usize,
+) -> rusqlite::Result<Due> {
+    let Some(number) = number_of(connection, target)? else { return Ok(Due::default()) };
+    let now = now.as_millisecond();
+    let mut due = Due::default();
+    let mut bytes = 0;
+    let mut query = connection.prepare_cached(
+        "SELECT d.id, d.next_at, d.since, d.round, d.attempts, e.id, e.json \
+         FROM deliveries d INDEXED BY deliveries_due CROSS JOIN events e ON e.seq = d.id / 4096 \
+         WHERE d.target = ?1 AND d.state = 0 ORDER BY d.next_at, d.id",
+    )?;
+    let mut rows = query.query([number])?;
+    while let Some(row) = rows.next()? {
+        let next_at = row.get(1)?;
+        if next_at > now {
+            due.next_at = Some(instant(next_at));
+            return Ok(due);
+        }
+        let id = DeliveryId(row.get(0)?);
+        if held.binary_search(&id).is_ok() {
+            continue;
+        }
+        if due.deliveries.len() >= limit.min(PAGE_ROWS_MAX) || bytes >= DUE_BYTES_MAX {
+            break;
+        }
+        let json = Bytes::copy_from_slice(row.get_ref(6)?.as_bytes_or_null()?.unwrap_or_default());
+        bytes += json.len();
+        due.deliveries.push(Delivery {
+            id,
+            target: target.clone(),
+            event: event_id(row, 5)?,
+            json,
+            since: instant(row.get(2)?),
+            round: row.get(3)?,
+            attempts: row.get(4)?,
+        });
+    }
+    drop(rows);
+    due.next_at = connection
+        .prepare_cached(
+            "SELECT next_at FROM deliveries INDEXED BY deliveries_due \
+             WHERE target = ?1 AND state = 0 AND next_at > ?2 ORDER BY next_at LIMIT 1",
+        )?
+        .query_row([number, now], |row| row.get(0))
+        .optional()?
+        .map(instant);
+    Ok(due)
+}
+
+/// When the age of each target's oldest pending delivery began.
+pub(super) fn oldest_pending(
+    connection: &Connection,
+) -> rusqlite::Result<Vec<(TargetName, Timestamp)>> {
+    let mut query = connection.prepare_cached(
+        "SELECT t.name, (SELECT min(d.since) FROM deliveries d INDEXED BY deliveries_since \
+         WHERE d.target = t.id AND d.state = 0) FROM targets t",
+    )?;
+    let mut rows = query.query([])?;
+    let mut oldest = Vec::new();
+    while let Some(row) = rows.next()? {
+        if let Some(since) = row.get(1)? {
+            oldest.push((TargetName::new(row.get_ref(0)?.as_str()?), instant(since)));
+        }
+    }
+    Ok(oldest)
+}
+
+/// One event with its request.
+pub(super) fn event(connection: &Connection, id: EventId) -> rusqlite::Result<Option<StoredEvent>> {
+    connection
+        .prepare_cached(
+            "SELECT s.name, e.provider, e.received_at, e.state, e.reason, e.json, \
+             r.method, r.query, r.content_type, r.body \
+             FROM events e JOIN sources s ON s.id = e.source JOIN requests r ON r.seq = e.seq \
+             WHERE e.id = ?1",
+        )?
+        .query_row([id.as_bytes()], |row| {
+            Ok(StoredEvent {
+                id,
+                source: SourceName::new(row.get_ref(0)?.as_str()?),
+                provider: row.get(1)?,
+                received_at: instant(row.get(2)?),
+                state: event_state(row, 3)?.as_str(),
+                reason: row.get(4)?,
+                json: row.get_ref(5)?.as_bytes_or_null()?.map(Bytes::copy_from_slice),
+                request: StoredRequest {
+                    method: row.get(6)?,
+                    query: row.get(7)?,
+                    content_type: row.get(8)?,
+                    body: Bytes::copy_from_slice(row.get_ref(9)?.as_blob()?),
+                },
+            })
+        })
+        .optional()
+}
+
+/// A page of events, scanned in the order of acceptance or against it.
+pub(super) fn events(
+    connection: &Connection,
+    filter: &EventFilter,
+    order: Order,
+    after: Option<EventCursor>,
+    limit: usize,
+) -> rusqlite::Result<EventPage> {
+    const COLUMNS: &str = "SELECT e.seq, e.id, s.name, e.provider, e.received_at, e.state, \
+        e.reason, e.status, e.call_id, e.reference, e.number_from, e.number_to \
+        FROM events e CROSS JOIN sources s ON s.id = e.source";
+    let (sql, start) = match order {
+        Order::OldestFirst => (format!("{COLUMNS} WHERE e.seq > ?1 ORDER BY e.seq"), i64::MIN),
+        Order::NewestFirst => {
+            (format!("{COLUMNS} WHERE e.seq < ?1 ORDER BY e.seq DESC"), i64::MAX)
+        }
+    };
+    let mut query = connection.prepare_cached(&sql)?;
+    let mut rows = query.query([after.map_or(start, |cursor| cursor.0)])?;
+    let mut page = EventPage::default();
+    let mut last = None;
+    for _ in 0..SCANNED_MAX {
+        let Some(row) = rows.next()? else { return Ok(page) };
+        if page.events.len() >= limit.clamp(1, PAGE_ROWS_MAX) {
+            break;
+        }
+        last = Some(EventCursor(row.get(0)?));
+        let summary = summary(row)?;
+        if takes(filter, &summary) {
+            page.events.push(summary);
+        }
+    }
+    page.next = last;
+    Ok(page)
+}
+
+/// Every delivery of an event.
+pub(super) fn deliveries_of(
+    connection: &Connection,
+    event: EventId,
+) -> rusqlite::Result<Vec<DeliveryRecord>> {
+    let Some(first) = first_delivery(connection, event)? else { return Ok(Vec::new()) };
+    let mut query = connection.prepare_cached(
+        "SELECT d.id, t.name, d.state, d.round, d.attempts, d.since, d.next_at, d.settled_at, \
+         d.status, d.error, d.reason FROM deliveries d JOIN targets t ON t.id = d.target \
+         WHERE d.id >= ?1 AND d.id < ?2 ORDER BY d.id",
+    )?;
+    let found = query.query_map([first, first + TARGETS_MAX], |row| {
+        Ok(DeliveryRecord {
+            id: DeliveryId(row.get(0)?),
+            target: TargetName::new(row.get_ref(1)?.as_str()?),
+            state: delivery_state(row, 2)?,
+            round: row.get(3)?,
+            attempts: row.get(4)?,
+            since: instant(row.get(5)?),
+            next_at: row.get::<_, Option<i64>>(6)?.map(instant),
+            settled_at: row.get::<_, Option<i64>>(7)?.map(instant),
+            status: row.get(8)?,
+            error: row.get(9)?,
+            reason: row.get(10)?,
+        })
+    })?;
+    found.collect()
+}
+
+/// The attempts of a delivery, in the order they were made.
+pub(super) fn attempts(
+    connection: &Connection,
+    delivery: DeliveryId,
+    after: (u32, u32),
+    limit: usize,
+) -> rusqlite::Result<Vec<PastAttempt>> {
+    let mut query = connection.prepare_cached(
+        "SELECT round, number, at, took_us, status, error, snippet FROM attempts \
+         WHERE delivery = ?1 AND (round, number) > (?2, ?3) ORDER BY round, number LIMIT ?4",
+    )?;
+    let found = query.query_map(
+        params![delivery.0, after.0, after.1, rows_of(limit)],
+        |row| {
+            Ok(PastAttempt {
+                round: row.get(0)?,
+                attempt: Attempt {
+                    number: row.get(1)?,
+                    at: instant(row.get(2)?),
+                    took: Duration::from_micros(row.get(3)?),
+                    status: row.get(4)?,
+                    error: row.get(5)?,
+                    snippet: row.get_ref(6)?.as_bytes_or_null()?.map(Bytes::copy_from_slice),
+                },
+            })
+        },
+    )?;
+    found.collect()
+}
+
+/// A page of dead letters, oldest first.
+pub(super) fn dead_letters(
+    connection: &Connection,
+    target: Option<&TargetName>,
+    after: Option<DeliveryId>,
+    limit: usize,
+) -> rusqlite::Result<Vec<DeadLetter>> {
+    let target = match target {
+        None => None,
+        Some(name) => match number_of(connection, name)? {
+            None => return Ok(Vec::new()),
+            number => number,
+        },
+    };
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT d.id, e.id, t.name, d.reason, d.round, d.attempts, d.settled_at, d.status, \
+         d.error, (SELECT a.snippet FROM attempts a \
+         WHERE a.delivery = d.id AND a.round = d.round AND a.number = d.attempts) \
+         FROM {} AND e.seq = d.id / 4096 AND t.id = d.target \
+         AND d.id > ?2 ORDER BY d.id LIMIT ?3",
+        dead_by(target, "CROSS JOIN events e CROSS JOIN targets t")
+    ))?;
+    let after = after.map_or(i64::MIN, |after| after.0);
+    let found = query.query_map(params![target, after, rows_of(limit)], |row| {
+        Ok(DeadLetter {
+            id: DeliveryId(row.get(0)?),
+            event: event_id(row, 1)?,
+            target: TargetName::new(row.get_ref(2)?.as_str()?),
+            reason: row.get(3)?,
+            round: row.get(4)?,
+            attempts: row.get(5)?,
+            at: instant(row.get(6)?),
+            status: row.get(7)?,
+            error: row.get(8)?,
+            snippet: row.get_ref(9)?.as_bytes_or_null()?.map(Bytes::copy_from_slice),
+        })
+    })?;
+    found.collect()
+}
+
+/// The dead letters a redrive or discard is about, the oldest first, one step of them.
+pub(super) fn dead_of(
+    connection: &Connection,
+    filter: &DeadFilter,
+    max: usize,
+) -> rusqlite::Result<Vec<DeliveryId>> {
+    let max = max.min(PAGE_ROWS_MAX);
+    let target = match &filter.target {
+        None => None,
+        Some(name) => match number_of(connection, name)? {
+            None => return Ok(Vec::new()),
+            number => number,
+        },
+    };
+    let reason = filter.reason.map(crate::store::BuryReason::as_str);
+    let mut found = Vec::new();
+    if filter.events.is_empty() {
+        let mut query = connection.prepare_cached(&format!(
+            "SELECT d.id FROM {} AND d.reason = coalesce(?2, d.reason) ORDER BY d.id LIMIT ?3",
+            dead_by(target, "")
+        ))?;
+        let ids = query.query_map(params![target, reason, rows_of(max)], |row| row.get(0))?;
+        for id in ids {
+            found.push(DeliveryId(id?));
+        }
+        return Ok(found);
+    }
+    let mut query = connection.prepare_cached(
+        "SELECT id FROM deliveries WHERE id >= ?1 AND id < ?2 AND state = 2 \
+         AND target = coalesce(?3, target) AND reason = coalesce(?4, reason) ORDER BY id",
+    )?;
+    for event in &filter.events {
+        let Some(first) = first_delivery(connection, *event)? else { continue };
+        let ids = query
+            .query_map(params![first, first + TARGETS_MAX, target, reason], |row| row.get(0))?;
+        for id in ids {
+            found.push(DeliveryId(id?));
+        }
+        if found.len() >= max {
+            break;
+        }
+    }
+    found.truncate(max);
+    Ok(found)
+}
+
+/// Dead letters in order of their ids, of target `?1` or of all, by the index that has that order.
+fn dead_by(target: Option<i64>, joined: &str) -> String {
+    let (index, condition) = match target {
+        Some(_) => ("deliveries_dead_of_target", "d.target = ?1"),
+        None => ("deliveries_dead", "?1 IS NULL"),
+    };
+    format!("deliveries d INDEXED BY {index} {joined} WHERE d.state = 2 AND {condition}")
+}
+
+fn number_of(connection: &Connection, target: &TargetName) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT id FROM targets WHERE name = ?1")?
+        .query_row([target.as_str()], |row| row.get(0))
+        .optional()
+}
+
+/// Where the rows of an event's deliveries begin.
+fn first_delivery(connection: &Connection, event: EventId) -> rusqlite::Result<Option<i64>> {
+    let seq: Option<i64> = connection
+        .prepare_cached("SELECT seq FROM events WHERE id = ?1")?
+        .query_row([event.as_bytes()], |row| row.get(0))
+        .optional()?;
+    Ok(seq.map(|seq| seq * TARGETS_MAX))
+}
+
+fn takes(filter: &EventFilter, event: &EventSummary) -> bool {
+    let facts = event.facts.as_ref();
+    filter.source.as_ref().is_none_or(|source| *source == event.source)
+        && filter.state.is_none_or(|state| state == event.state)
+        && filter.status.is_none_or(|status| facts.is_some_and(|facts| facts.status == status))
+        && filter.since.is_none_or(|since| event.received_at >= since)
+        && filter.until.is_none_or(|until| event.received_at < until)
+        && filter.call.as_ref().is_none_or(|call| {
+            facts.is_some_and(|facts| {
+                facts.call_id.as_ref() == Some(call) || facts.reference.as_ref() == Some(call)
+            })
+        })
+}
+
+fn summary(row: &Row<'_>) -> rusqlite::Result<EventSummary> {
+    let status: Option<String> = row.get(7)?;
+    let facts = match status {
+        None => None,
+        Some(word) => Some(CallFacts {
+            status: Status::from_word(&word).ok_or_else(|| strange(7, Type::Text))?,
+            call_id: row.get(8)?,
+            reference: row.get(9)?,
+            from: row.get(10)?,
+            to: row.get(11)?,
+        }),
+    };
+    Ok(EventSummary {
+        id: event_id(row, 1)?,
+        source: SourceName::new(row.get_ref(2)?.as_str()?),
+        provider: row.get(3)?,
+        received_at: instant(row.get(4)?),
+        state: event_state(row, 5)?,
+        reason: row.get(6)?,
+        facts,
+    })
+}
+
+fn event_id(row: &Row<'_>, column: usize) -> rusqlite::Result<EventId> {
+    row.get(column).map(EventId::from_bytes)
+}
+
+fn event_state(row: &Row<'_>, column: usize) -> rusqlite::Result<EventState> {
+    EventState::from_word(row.get_ref(column)?.as_str()?).ok_or_else(|| strange(column, Type::Text))
+}
+
+fn delivery_state(row: &Row<'_>, column: usize) -> rusqlite::Result<DeliveryState> {
+    let number: usize = row.get(column)?;
+    DeliveryState::ALL.get(number).copied().ok_or_else(|| strange(column, Type::Integer))
+}
+
+fn strange(column: usize, kind: Type) -> rusqlite::Error {
+    rusqlite::Error::InvalidColumnType(column, "a word of ours".to_owned(), kind)
+}
+
+fn instant(millis: i64) -> Timestamp {
+    Timestamp::from_millisecond(millis).unwrap_or_default()
+}
+
+fn rows_of(limit: usize) -> i64 {
+    i64::try_from(limit.min(PAGE_ROWS_MAX)).unwrap_or(i64::MAX)
+}

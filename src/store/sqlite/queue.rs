@@ -1,0 +1,142 @@
+//! A bounded queue before a thread, which takes a group at a time.
+
+use std::{
+    collections::VecDeque,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use crate::store::StoreError;
+
+/// What waits for a thread. Closing refuses what comes later, and loses nothing that is in.
+#[derive(Debug)]
+pub(super) struct Queue<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    waiting: VecDeque<T>,
+    closed: bool,
+    /// Threads asleep, so that a push under load costs no system call.
+    asleep: usize,
+}
+
+// === impl Queue ===
+
+impl<T> Queue<T> {
+    /// An empty one.
+    pub(super) fn new() -> Self {
+        let state = State { waiting: VecDeque::new(), closed: false, asleep: 0 };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// Adds `item` unless `bound` are waiting already.
+    pub(super) fn push(&self, item: T, bound: usize) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(StoreError::Closed);
+        }
+        if state.waiting.len() >= bound {
+            return Err(StoreError::Overloaded);
+        }
+        state.waiting.push_back(item);
+        let wake = state.asleep > 0;
+        drop(state);
+        if wake {
+            self.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Waits for something, then takes what is there, in order, while `fits` says so of each; the
+    /// first always fits. `None` once the queue is closed and empty.
+    pub(super) fn take(&self, mut fits: impl FnMut(&T) -> bool) -> Option<Vec<T>> {
+        let mut state = self.lock();
+        while state.waiting.is_empty() {
+            if state.closed {
+                return None;
+            }
+            state.asleep += 1;
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.asleep -= 1;
+        }
+        let mut group = Vec::with_capacity(state.waiting.len());
+        while let Some(item) = state.waiting.front() {
+            if !fits(item) && !group.is_empty() {
+                break;
+            }
+            group.extend(state.waiting.pop_front());
+        }
+        Some(group)
+    }
+
+    /// Takes everything that is there or comes within `pause`, and whether the queue is closed.
+    pub(super) fn take_for(&self, pause: Duration) -> (Vec<T>, bool) {
+        let mut state = self.lock();
+        if state.waiting.is_empty() && !state.closed {
+            state.asleep += 1;
+            state = self
+                .changed
+                .wait_timeout(state, pause)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+            state.asleep -= 1;
+        }
+        (state.waiting.drain(..).collect(), state.closed)
+    }
+
+    /// Takes nothing more in.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_refuses_and_keeps_what_it_has() {
+        let queue = Queue::new();
+        queue.push(1, 2).unwrap();
+        queue.push(2, 2).unwrap();
+
+        assert_eq!(queue.push(3, 2), Err(StoreError::Overloaded));
+        assert_eq!(queue.push(3, 3), Ok(()));
+        assert_eq!(queue.take(|_| true), Some(vec![1, 2, 3]));
+    }
+
+    #[test]
+    fn a_group_ends_where_it_no_longer_fits_and_never_is_empty() {
+        let queue = Queue::new();
+        for item in [5, 1, 7] {
+            queue.push(item, 9).unwrap();
+        }
+
+        assert_eq!(queue.take(|item| *item < 4), Some(vec![5, 1]));
+        assert_eq!(queue.take(|item| *item < 4), Some(vec![7]));
+    }
+
+    #[test]
+    fn a_closed_queue_gives_out_what_it_has_and_takes_nothing_in() {
+        let queue = Queue::new();
+        queue.push(1, 9).unwrap();
+        queue.close();
+
+        assert_eq!(queue.push(2, 9), Err(StoreError::Closed));
+        assert_eq!(queue.take(|_| true), Some(vec![1]));
+        assert_eq!(queue.take(|_| true), None);
+    }
+}

@@ -1,0 +1,393 @@
+//! The one thread that writes: it commits a group at a time and answers only after the disk has.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use rusqlite::Connection;
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
+
+use super::{
+    disk::Disk,
+    group::{Done, Fault, Group, Move, Outcome, Sweep},
+    ledger::Ledger,
+    queue::Queue,
+    schema,
+};
+use crate::{
+    clock::Clock,
+    route::TargetName,
+    store::{Admission, DeliveryId, Fate, Receipt, StoreError, Totals, metrics::Series},
+};
+
+/// What the writer is asked, each with where its answer goes.
+#[derive(Debug)]
+pub(super) enum Job {
+    Commit(Box<Admission>, Reply<Receipt>),
+    Settle(Box<Outcome>, Reply<()>),
+    MoveDead(Vec<DeliveryId>, Move, Reply<u64>),
+}
+
+/// Where an answer goes. Its receiver may be gone: the work is done all the same.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What the writer shares with those who ask it.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) path: PathBuf,
+    pub(super) clock: Clock,
+    pub(super) queue: Queue<Job>,
+    pub(super) disk: Disk,
+    pub(super) series: Series,
+    /// Written by the writer after each commit, and with zeros by whoever declares names.
+    totals: Mutex<Totals>,
+    /// Written by whoever asks for a target first.
+    wakes: Mutex<HashMap<TargetName, Arc<Notify>>>,
+    /// Why the writer cannot write at present; written by the writer only.
+    trouble: Mutex<Option<StoreError>>,
+    /// Moves on whenever the writer opens the file anew, so that readers do too.
+    generation: AtomicU64,
+}
+
+/// The writer's own: the connection while there is one, and what it remembers of the file.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    connection: Connection,
+    ledger: Ledger,
+    sweep: Sweep,
+}
+
+/// Jobs in one transaction. More would make the first of them wait long for little: the sync is
+/// shared by then.
+const GROUP_JOBS_MAX: usize = 512;
+
+/// Bytes of events in one transaction, so that it stays within the page cache.
+const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Admissions waiting: four times what ingest lets in by default. Who fills it leaks permits.
+const ADMISSIONS_WAITING_MAX: usize = 4096;
+
+/// Jobs of every kind waiting. Settles have room of their own above the admissions, so that
+/// callbacks never crowd out the outcomes that make room for them.
+const JOBS_WAITING_MAX: usize = 2 * ADMISSIONS_WAITING_MAX;
+
+/// Between attempts to open the file again: quick at first, then without hurry.
+const REOPEN_PAUSE_MIN: Duration = Duration::from_millis(20);
+const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(2);
+
+// === impl Shared ===
+
+impl Shared {
+    pub(super) fn new(path: PathBuf, clock: Clock, disk: Disk, series: Series) -> Self {
+        Self {
+            path,
+            clock,
+            queue: Queue::new(),
+            disk,
+            series,
+            totals: Mutex::default(),
+            wakes: Mutex::default(),
+            trouble: Mutex::default(),
+            generation: AtomicU64::new(0),
+        }
+    }
+
+    /// Queues a job, and gives the answer when there is one.
+    pub(super) async fn ask<T>(
+        &self,
+        job: impl FnOnce(Reply<T>) -> Job,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let job = job(reply);
+        let bound = match &job {
+            Job::Commit(..) => {
+                self.refusal().map_or(Ok(()), Err)?;
+                ADMISSIONS_WAITING_MAX
+            }
+            Job::Settle(..) | Job::MoveDead(..) => JOBS_WAITING_MAX,
+        };
+        self.queue.push(job, bound)?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Why an admission would be refused now.
+    pub(super) fn refusal(&self) -> Option<StoreError> {
+        let trouble = lock(&self.trouble).clone();
+        trouble.or_else(|| (!self.disk.has_reserve()).then_some(StoreError::DiskReserve))
+    }
+
+    pub(super) fn totals(&self) -> MutexGuard<'_, Totals> {
+        lock(&self.totals)
+    }
+
+    pub(super) fn wake(&self, target: &TargetName) -> Arc<Notify> {
+        let mut wakes = lock(&self.wakes);
+        if let Some(wake) = wakes.get(target) {
+            return Arc::clone(wake);
+        }
+        let wake = Arc::new(Notify::new());
+        wakes.insert(target.clone(), Arc::clone(&wake));
+        wake
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    fn is_troubled(&self, trouble: Option<StoreError>) {
+        *lock(&self.trouble) = trouble;
+    }
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// Begins with an open connection: reads what is on disk.
+    pub(super) fn new(shared: Arc<Shared>, connection: Connection) -> rusqlite::Result<Self> {
+        let ledger = Ledger::read(&connection)?;
+        ledger.publish_all(&mut shared.totals());
+        Ok(Self { shared, connection, ledger, sweep: Sweep::default() })
+    }
+
+    /// Writes until the queue is closed and empty. Gives the connection back, unless the file was
+    /// out of reach at the end.
+    pub(super) fn run(mut self) -> Option<Connection> {
+        let shared = Arc::clone(&self.shared);
+        while let Some(group) = shared.queue.take(sized()) {
+            let Err(trouble) = self.commit(group) else { continue };
+            tracing::error!(error = %trouble, "the store failed to commit, and opens its file anew");
+            shared.is_troubled(Some(trouble.clone()));
+            drop(self);
+            self = reopen(&shared, trouble)?;
+            shared.is_troubled(None);
+            tracing::info!("the store is open again");
+        }
+        shared.is_troubled(Some(StoreError::Closed));
+        Some(self.connection)
+    }
+
+    /// Commits one group and answers everyone in it. An error means that the file cannot be
+    /// trusted to be as we remember it.
+    pub(super) fn commit(&mut self, jobs: Vec<Job>) -> Result<(), StoreError> {
+        let began = Instant::now();
+        let written = match self.write(&jobs, false) {
+            // One of them is bad. That is rare, so nobody pays for savepoints until it happens.
+            Err(Fault::Unstorable(_)) => self.write(&jobs, true),
+            written => written,
+        };
+        match written {
+            Ok(written) => {
+                self.ledger.publish(&mut self.shared.totals());
+                self.shared.series.committed(began.elapsed(), written.stored);
+                for (job, done) in jobs.into_iter().zip(written.done) {
+                    job.answer(done);
+                }
+                for target in &written.woken {
+                    self.shared.wake(target).notify_one();
+                }
+                Ok(())
+            }
+            Err(fault) => {
+                let error = match fault {
+                    Fault::Io(why) | Fault::Unstorable(why) => StoreError::Io(why),
+                };
+                for job in jobs {
+                    job.refuse(&error);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The transaction. Nothing of it is kept unless it returns `Ok`.
+    fn write(&mut self, jobs: &[Job], one_by_one: bool) -> Result<Written, Fault> {
+        execute(&self.connection, "BEGIN IMMEDIATE")?;
+        let written = self.write_jobs(jobs, one_by_one).and_then(|written| {
+            self.ledger.write(&self.connection)?;
+            execute(&self.connection, "COMMIT").map_err(Fault::fatal)?;
+            Ok(written)
+        });
+        if let Err(Fault::Unstorable(_)) = &written {
+            execute(&self.connection, "ROLLBACK").map_err(Fault::fatal)?;
+            self.ledger = Ledger::read(&self.connection).map_err(|error| Fault::from(error).fatal())?;
+        }
+        written
+    }
+
+    fn write_jobs(&mut self, jobs: &[Job], one_by_one: bool) -> Result<Written, Fault> {
+        let mut done = Vec::with_capacity(jobs.len());
+        let mut group = Group {
+            connection: &self.connection,
+            ledger: &mut self.ledger,
+            now: self.shared.clock.now(),
+            woken: Default::default(),
+            stored: 0,
+        };
+        for job in jobs {
+            done.push(if one_by_one { alone(&mut group, job)? } else { Ok(job.write(&mut group)?) });
+        }
+        self.sweep.step(&group).map_err(Fault::fatal)?;
+        Ok(Written { done, woken: group.woken, stored: group.stored })
+    }
+
+    #[cfg(test)]
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+/// A group that is on disk.
+struct Written {
+    done: Vec<Result<Done, StoreError>>,
+    woken: std::collections::BTreeSet<TargetName>,
+    stored: usize,
+}
+
+// === impl Job ===
+
+impl Job {
+    fn write(&self, group: &mut Group<'_>) -> Result<Done, Fault> {
+        match self {
+            Self::Commit(admission, _) => group.admit(admission),
+            Self::Settle(outcome, _) => group.settle(outcome),
+            Self::MoveDead(ids, to, _) => group.move_dead(ids, *to),
+        }
+    }
+
+    /// Tells the asker what is now on disk.
+    fn answer(self, done: Result<Done, StoreError>) {
+        match (self, done) {
+            (Self::Commit(_, reply), Ok(Done::Admitted { id, duplicate, quarantined })) => {
+                tell(reply, Ok(Receipt::new(id, duplicate, quarantined)));
+            }
+            (Self::Settle(_, reply), Ok(Done::Settled)) => tell(reply, Ok(())),
+            (Self::MoveDead(_, _, reply), Ok(Done::Moved(count))) => tell(reply, Ok(count)),
+            (job, Err(error)) => job.refuse(&error),
+            (job, Ok(done)) => job.refuse(&StoreError::Io(format!("answered {done:?}").into())),
+        }
+    }
+
+    fn refuse(self, error: &StoreError) {
+        match self {
+            Self::Commit(_, reply) => tell(reply, Err(error.clone())),
+            Self::Settle(_, reply) => tell(reply, Err(error.clone())),
+            Self::MoveDead(_, _, reply) => tell(reply, Err(error.clone())),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Commit(admission, _) => {
+                admission.request.body.len()
+                    + match &admission.fate {
+                        Fate::Readable { json, .. } => json.len(),
+                        Fate::Quarantined { .. } => 0,
+                    }
+            }
+            Self::Settle(..) | Self::MoveDead(..) => 0,
+        }
+    }
+}
+
+// === impl Fault ===
+
+impl Fault {
+    /// At this place no single job is to blame.
+    fn fatal(self) -> Self {
+        match self {
+            Self::Unstorable(why) | Self::Io(why) => Self::Io(why),
+        }
+    }
+}
+
+/// Writes one job so that its failure leaves no trace of it and the rest as it was.
+fn alone(group: &mut Group<'_>, job: &Job) -> Result<Result<Done, StoreError>, Fault> {
+    let before = group.ledger.clone();
+    let stored = group.stored;
+    execute(group.connection, "SAVEPOINT one").map_err(Fault::fatal)?;
+    let done = match job.write(group) {
+        Err(Fault::Unstorable(why)) => {
+            execute(group.connection, "ROLLBACK TO one").map_err(Fault::fatal)?;
+            *group.ledger = before;
+            group.stored = stored;
+            Err(StoreError::Unstorable(why))
+        }
+        done => Ok(done?),
+    };
+    execute(group.connection, "RELEASE one").map_err(Fault::fatal)?;
+    Ok(done)
+}
+
+/// Opens the file again, as often as it takes, while whoever asks is refused. `None` when the
+/// store is closed meanwhile.
+fn reopen(shared: &Arc<Shared>, mut trouble: StoreError) -> Option<Writer> {
+    let mut pause = REOPEN_PAUSE_MIN;
+    loop {
+        let (refused, closed) = shared.queue.take_for(pause);
+        for job in refused {
+            job.refuse(&trouble);
+        }
+        if closed {
+            return None;
+        }
+        shared.generation.fetch_add(1, Ordering::Release);
+        let opened = schema::open_writer(&shared.path).map_err(|error| error.to_string()).and_then(
+            |connection| {
+                Writer::new(Arc::clone(shared), connection).map_err(|error| error.to_string())
+            },
+        );
+        match opened {
+            Ok(writer) => return Some(writer),
+            Err(error) => {
+                tracing::warn!(%error, "the store cannot be opened yet");
+                trouble = StoreError::Io(error.into());
+                shared.is_troubled(Some(trouble.clone()));
+                pause = (pause * 2).min(REOPEN_PAUSE_MAX);
+            }
+        }
+    }
+}
+
+/// Folds the log into the database at the end, so that one file is left. Not needed for safety:
+/// a failure costs the next start some time.
+pub(super) fn fold(connection: Connection) {
+    let folded = connection
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .and_then(|()| connection.close().map_err(|(_, error)| error));
+    if let Err(error) = folded {
+        tracing::warn!(%error, "the log of the store is folded in at the next start");
+    }
+}
+
+/// Whether a job still fits into the group it is offered to.
+fn sized() -> impl FnMut(&Job) -> bool {
+    let (mut jobs, mut bytes) = (0, 0);
+    move |job| {
+        jobs += 1;
+        bytes += job.bytes();
+        jobs <= GROUP_JOBS_MAX && bytes <= GROUP_BYTES_MAX
+    }
+}
+
+fn execute(connection: &Connection, sql: &str) -> Result<(), Fault> {
+    connection.prepare_cached(sql)?.execute([])?;
+    Ok(())
+}
+
+fn tell<T>(reply: Reply<T>, answer: Result<T, StoreError>) {
+    // Whoever asked may have given up; what is on disk stays there.
+    drop(reply.send(answer));
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
