@@ -2,6 +2,7 @@
 
 pub mod retry;
 pub mod target;
+pub mod verdict;
 
 /// `[targets.*]`.
 #[derive(Clone, Debug)]

@@ -86,3 +86,12 @@ pub struct StatusRange {
     /// The last.
     pub to: u16,
 }
+
+// === impl StatusRange ===
+
+impl StatusRange {
+    /// Whether a status is in it.
+    pub fn contains(self, status: StatusCode) -> bool {
+        (self.from..=self.to).contains(&status.as_u16())
+    }
+}
