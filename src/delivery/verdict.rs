@@ -3,6 +3,7 @@
 //! Pure. Knows nothing of requests, of tasks or of the real time: it is told what the attempt
 //! met, when, and how the dice fell.
 
+use bytes::Bytes;
 use http::StatusCode;
 use jiff::Timestamp;
 
@@ -13,6 +14,17 @@ use crate::{
     },
     store::{BuryReason, Cause},
 };
+
+/// What came of one attempt, whatever it was made to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What decides.
+    pub met: Met,
+    /// The error in words, when there was one; no secret, at most 1 KiB.
+    pub error: Option<String>,
+    /// The first bytes of the answer, when it had any.
+    pub snippet: Option<Bytes>,
+}
 
 /// What an attempt met.
 #[derive(Clone, Debug, PartialEq, Eq)]
