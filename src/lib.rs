@@ -13,4 +13,5 @@ pub mod metrics;
 pub mod provider;
 pub mod route;
 pub mod secret;
+pub mod signature;
 pub mod store;

@@ -1,7 +1,31 @@
 //! Gets each event to each target, or buries it where an operator finds it.
+//!
+//! A target is a lane of its own: its queue view, its gate, its connections. Nothing waits for
+//! another target. The road of one delivery: `lane` takes it from the store when it is due and
+//! asks the `gate`; `errand` has it `attempt`ed, asks `verdict` (which asks `retry`) what that
+//! means, and settles it.
+//!
+//! Knows nothing of providers, of callbacks or of relay.toml; meets ingest in the store only.
 
+mod attempt;
+mod client;
+mod dispatcher;
+mod errand;
+mod file;
+mod gate;
+mod health;
+mod lane;
+mod metrics;
 pub mod retry;
 pub mod target;
+pub mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+pub use attempt::EndpointError;
+pub use client::ClientError;
+pub use dispatcher::{Dispatcher, Handle, StartError, TargetStatus};
 
 /// `[targets.*]`.
 #[derive(Clone, Debug)]

@@ -1,11 +1,18 @@
 //! One target: where its events go and how it is treated.
 
-use std::{path::PathBuf, time::Duration};
+use std::{io, path::PathBuf, time::Duration};
 
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::{
-    delivery::retry,
+    delivery::{
+        attempt::{Endpoint, EndpointError, Way},
+        client::Tls,
+        file::{Lines, Sink},
+        retry,
+        verdict::Rules,
+    },
+    drain::Drain,
     route::TargetName,
     secret::{Secret, Secrets},
 };
@@ -85,4 +92,56 @@ pub struct StatusRange {
     pub from: u16,
     /// The last.
     pub to: u16,
+}
+
+/// A target that is ready to be attempted.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) name: TargetName,
+    pub(super) way: Way,
+    pub(super) rules: Rules,
+    pub(super) concurrency: usize,
+}
+
+/// Why a target cannot be made ready from its settings.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// An HTTP target.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The thread that writes a file target.
+    #[error("no thread for its writer")]
+    Writer(#[source] io::Error),
+}
+
+// === impl Target ===
+
+impl Target {
+    /// Prepares what its attempts share; opens neither connection nor file.
+    pub(super) fn new(settings: &Settings, tls: &Tls, drain: &Drain) -> Result<Self, TargetError> {
+        let concurrency = settings.concurrency.max(1);
+        let lines = |sink| Lines::start(sink, concurrency, drain).map_err(TargetError::Writer);
+        let (way, success, permanent) = match &settings.place {
+            Place::Http(http) => {
+                let endpoint = Endpoint::new(http, concurrency, tls)?;
+                let (success, permanent) = (http.success.clone(), http.permanent.clone());
+                (Way::Http(Box::new(endpoint)), success, permanent)
+            }
+            Place::File(path) => {
+                (Way::Lines(lines(Sink::file(path.clone()))?), Vec::new(), Vec::new())
+            }
+            Place::Stdout => (Way::Lines(lines(Sink::Stdout)?), Vec::new(), Vec::new()),
+        };
+        let rules = Rules { success, permanent, retry: settings.retry.clone() };
+        Ok(Self { name: settings.name.clone(), way, rules, concurrency })
+    }
+}
+
+// === impl StatusRange ===
+
+impl StatusRange {
+    /// Whether a status is in it.
+    pub fn contains(self, status: StatusCode) -> bool {
+        (self.from..=self.to).contains(&status.as_u16())
+    }
 }

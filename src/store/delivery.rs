@@ -121,6 +121,10 @@ pub enum Cause {
     Io,
     /// The body could not be made.
     Render,
+    /// A file target has the line.
+    Written,
+    /// A fault of the relay's own: the attempt panicked.
+    Panic,
 }
 
 /// A delivery nobody attempts any more.
@@ -248,6 +252,8 @@ impl Cause {
         Self::Protocol,
         Self::Io,
         Self::Render,
+        Self::Written,
+        Self::Panic,
     ];
 
     /// The word in labels.
@@ -266,6 +272,8 @@ impl Cause {
             Self::Protocol => "protocol",
             Self::Io => "io",
             Self::Render => "render",
+            Self::Written => "written",
+            Self::Panic => "panic",
         }
     }
 }

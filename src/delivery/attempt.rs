@@ -1,0 +1,166 @@
+//! One attempt: a request or a line, and what came of it.
+//!
+//! Has no branch of fate: timeout, refusal, status and oversized answer are all an [`Outcome`].
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT},
+};
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
+use crate::{
+    delivery::{
+        client::{Client, ClientError, Destination, Tls},
+        file::Lines,
+        target::{Auth, Http},
+        verdict::{Met, Outcome},
+    },
+    secret::Secret,
+    signature::{SecretError, StandardWebhooks},
+    store::{Cause, Delivery},
+};
+
+/// The way to a target.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// By HTTP.
+    Http(Box<Endpoint>),
+    /// Into a file or to standard output.
+    Lines(Lines),
+    /// As a test says.
+    #[cfg(test)]
+    Scripted(fn(&Delivery) -> Outcome),
+}
+
+/// An HTTP target, ready to be called.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    client: Client,
+    /// Those that are the same for every request.
+    headers: HeaderMap,
+    signer: Option<StandardWebhooks>,
+}
+
+/// Why an HTTP target cannot be called as its settings say.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// `sign`.
+    #[error(transparent)]
+    Sign(#[from] SecretError),
+    /// `auth`.
+    #[error(
+        "its credentials hold a character that no header can carry; \
+         look for a line break at the end of the secret"
+    )]
+    Credentials,
+    /// The connections.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+// === impl Way ===
+
+impl Way {
+    /// Makes the attempt.
+    pub(super) async fn attempt(&self, delivery: &Delivery, now: Timestamp) -> Outcome {
+        match self {
+            Self::Http(endpoint) => {
+                let headers = endpoint.headers(delivery, now);
+                endpoint.client.send(headers, delivery.json.clone()).await
+            }
+            Self::Lines(lines) => match lines.write(delivery.json.clone()).await {
+                Ok(()) => Outcome { met: Met::Written, error: None, snippet: None },
+                Err(error) => {
+                    let error = Some(error.to_string());
+                    Outcome { met: Met::Failed(Cause::Io), error, snippet: None }
+                }
+            },
+            #[cfg(test)]
+            Self::Scripted(script) => script(delivery),
+        }
+    }
+}
+
+// === impl Endpoint ===
+
+impl Endpoint {
+    /// Prepares everything that is the same for every request.
+    pub(super) fn new(http: &Http, concurrency: usize, tls: &Tls) -> Result<Self, EndpointError> {
+        let mut headers = HeaderMap::with_capacity(http.headers.len() + HEADERS_OURS);
+        headers.insert(CONTENT_TYPE, STRUCTURED);
+        headers.insert(USER_AGENT, US);
+        // After the two above, which it replaces: a target may want them otherwise.
+        headers.extend(http.headers.clone());
+        if let Some(auth) = &http.auth {
+            let (name, value) = credentials(auth)?;
+            headers.insert(name, value);
+        }
+        let client = Client::new(
+            Destination {
+                method: http.method.clone(),
+                url: http.url.clone(),
+                timeout: http.timeout,
+                connect_timeout: http.connect_timeout,
+                concurrency,
+            },
+            tls,
+        )?;
+        let signer = http.sign.as_ref().map(StandardWebhooks::new).transpose()?;
+        Ok(Self { client, headers, signer })
+    }
+
+    fn headers(&self, delivery: &Delivery, now: Timestamp) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        let id = delivery.event.to_string();
+        let timestamp = now.as_second();
+        if let Some(signer) = &self.signer {
+            let signatures = signer.sign(&id, timestamp, &delivery.json);
+            insert(&mut headers, WEBHOOK_SIGNATURE, signatures);
+        }
+        insert(&mut headers, WEBHOOK_ID, id);
+        headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(timestamp));
+        headers.insert(ATTEMPT, HeaderValue::from(delivery.attempts.saturating_add(1)));
+        headers.insert(ROUND, HeaderValue::from(delivery.round));
+        headers
+    }
+}
+
+/// Inserts a value that is made of digits, letters and base64 only.
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
+}
+
+fn credentials(auth: &Auth) -> Result<(HeaderName, HeaderValue), EndpointError> {
+    let joined = |parts: [&[u8]; 2]| Secret::new(parts.concat());
+    let (name, value) = match auth {
+        Auth::Bearer(token) => (AUTHORIZATION, joined([b"Bearer ", token.expose()])),
+        Auth::Basic { username, password } => {
+            let pair = Zeroizing::new([username.as_bytes(), b":", password.expose()].concat());
+            let digits = Zeroizing::new(STANDARD.encode(&*pair));
+            (AUTHORIZATION, joined([b"Basic ", digits.as_bytes()]))
+        }
+        Auth::Header { name, value } => (name.clone(), value.clone()),
+    };
+    let mut value =
+        HeaderValue::from_bytes(value.expose()).map_err(|_| EndpointError::Credentials)?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+/// CloudEvents, structured.
+const STRUCTURED: HeaderValue =
+    HeaderValue::from_static("application/cloudevents+json; charset=utf-8");
+const US: HeaderValue = HeaderValue::from_static(concat!("hookswitch/", env!("CARGO_PKG_VERSION")));
+
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const ATTEMPT: HeaderName = HeaderName::from_static("hookswitch-attempt");
+const ROUND: HeaderName = HeaderName::from_static("hookswitch-round");
+
+/// The names above, and credentials: so that the map of a request never grows.
+const HEADERS_OURS: usize = 8;

@@ -1,0 +1,1 @@
+//! Delivery against scripted receivers and a store in memory.
