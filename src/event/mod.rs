@@ -6,6 +6,7 @@
 mod call_event;
 mod id;
 pub mod instant;
+pub mod number;
 pub mod value;
 mod word;
 

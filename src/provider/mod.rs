@@ -7,13 +7,20 @@
 
 pub mod auth;
 pub mod document;
+mod eleven_x;
+mod fields;
+mod fingerprint;
+mod finish;
+mod status;
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use jiff::tz::TimeZone;
 
 pub use document::{Callback, Document, Unreadable};
+pub use status::fold as fold_status;
 
+use self::{document::find, fields::Fields, finish::Mapped};
 use crate::event::{CallEvent, Envelope, Status};
 
 /// The providers we know by name. `serde`'s and relay.toml's words are [`Provider::as_str`].
@@ -30,13 +37,15 @@ pub struct Settings {
     pub provider: Provider,
     /// The zone of naive times; `None` is the provider's own default, with a warning.
     pub timezone: Option<TimeZone>,
-    /// A field's own zone, by the provider's name of the field.
+    /// A field's own zone, by the provider's name of the field: its whole path joined by dots, or
+    /// its last name.
     pub timezones: BTreeMap<String, TimeZone>,
     /// The country of national numbers, two capital letters; `None` is the provider's default.
     pub country: Option<String>,
-    /// The provider's own name of a field = the key the customer's template sends it under.
+    /// The provider's own name of a field (its path joined by dots) = the key it is received
+    /// under: a name, a nesting key as in forms (`customer.name`), or a JSON pointer.
     pub fields: BTreeMap<String, String>,
-    /// Status words of the customer's own, folded as `providers.md` C.1 says; looked up first.
+    /// Status words of the customer's own, folded by [`fold_status`]; looked up first.
     pub status: BTreeMap<String, Status>,
     /// Whether the repairs of `providers.md` C.0 are tried on a body that is not JSON.
     pub repair_json: bool,
@@ -49,4 +58,159 @@ pub struct Decoded<'a> {
     pub event: CallEvent<'a>,
     /// Recognises a repeat (`providers.md` C.3); `None` when the body does not identify its call.
     pub fingerprint: Option<[u8; 16]>,
+}
+
+/// The answer to a request that carries no result: a provider's challenge or probe. Only
+/// [`handshake`] makes one.
+#[derive(Clone, Debug)]
+pub struct Handshake {
+    content_type: &'static str,
+    body: Cow<'static, [u8]>,
+}
+
+/// What is known of a provider beside its field map.
+struct Rules {
+    word: &'static str,
+    /// Every documented top-level field: one of them must occur (C.0, point 4).
+    documented: &'static [&'static str],
+    /// The top-level fields that change at each try (C.3).
+    changing: &'static [&'static str],
+    /// The zone of naive times where none is configured (C.9), by its IANA name.
+    zone: &'static str,
+    /// The country of national numbers where none is configured (C.9).
+    country: Option<&'static str>,
+    /// Whether numbers stand with the country code and without `+` (C.9).
+    bare_international: bool,
+    max_body: usize,
+    auth_header: Option<&'static str>,
+    map: for<'a, 's> fn(&mut Fields<'a, 's>) -> Mapped<'a>,
+}
+
+/// Reads the body of an authentic callback. For a GET the query is the body.
+pub fn read<'a>(settings: &Settings, callback: Callback<'a>) -> Result<Document<'a>, Unreadable> {
+    let document = document::read(callback, settings.repair_json)?;
+    if settings.recognises(&document) { Ok(document) } else { Err(Unreadable::Unrecognised) }
+}
+
+/// The answer to a request of the provider that carries no result, if this is one. `document` is
+/// the callback's, unless it could not be read.
+pub fn handshake(
+    settings: &Settings,
+    callback: Callback<'_>,
+    document: Result<&Document<'_>, Unreadable>,
+) -> Option<Handshake> {
+    match (settings.provider, callback.method, document) {
+        // 11x documents neither a challenge nor a probe.
+        (Provider::ElevenX, _, _) => None,
+    }
+}
+
+/// Makes of a document the event and the fingerprint that recognises its repeat.
+pub fn normalise<'a>(
+    settings: &Settings,
+    document: Document<'a>,
+    envelope: Envelope,
+) -> Decoded<'a> {
+    let rules = settings.provider.rules();
+    let Document { root, query, from_query, warnings } = document;
+    let digest = fingerprint::of(envelope.source.as_str(), query, &root, rules.changing);
+    let mut fields = Fields::new(settings, root, warnings);
+    let mapped = (rules.map)(&mut fields);
+    let mut data = finish::finish(mapped, fields, query, from_query);
+    data.provider = Cow::Borrowed(rules.word);
+    let fingerprint = finish::identifies(&data).then_some(digest);
+    Decoded { event: CallEvent { envelope, data }, fingerprint }
+}
+
+// === impl Provider ===
+
+impl Provider {
+    /// Every provider we know.
+    pub const ALL: &'static [Self] = &[Self::ElevenX];
+
+    /// The word in relay.toml, and `data.provider`.
+    pub fn as_str(self) -> &'static str {
+        self.rules().word
+    }
+
+    /// The provider of exactly this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|provider| provider.as_str() == word)
+    }
+
+    /// The most bytes of a decoded body, unless the source sets its own.
+    pub fn max_body(self) -> usize {
+        self.rules().max_body
+    }
+
+    /// The header that holds the provider's static secret, where it has one; lower-case.
+    pub fn auth_header(self) -> Option<&'static str> {
+        self.rules().auth_header
+    }
+
+    fn rules(self) -> &'static Rules {
+        match self {
+            Self::ElevenX => &eleven_x::RULES,
+        }
+    }
+}
+
+// === impl Settings ===
+
+impl Settings {
+    /// The settings of a source that says nothing but whose callbacks it takes.
+    pub fn of(provider: Provider) -> Self {
+        Self {
+            provider,
+            timezone: None,
+            timezones: BTreeMap::new(),
+            country: None,
+            fields: BTreeMap::new(),
+            status: BTreeMap::new(),
+            repair_json: true,
+        }
+    }
+
+    /// Whether a documented or configured field of the provider occurs.
+    fn recognises(&self, document: &Document<'_>) -> bool {
+        let renamed = |name: &str| self.fields.contains_key(name);
+        let documented = self.provider.rules().documented;
+        let received = |key: &String| with_path(key, |path| find(&document.root, path).is_some());
+        document.root.iter().any(|(name, _)| documented.contains(&name.as_ref()) && !renamed(name))
+            || self.fields.values().any(received)
+    }
+
+    /// Calls `then` with the path under which the field of `path` is received.
+    fn with_received<T>(
+        &self,
+        path: fields::Path<'_>,
+        then: impl FnOnce(fields::Path<'_>) -> T,
+    ) -> T {
+        if self.fields.is_empty() {
+            return then(path);
+        }
+        match self.fields.get(&path.join(".")) {
+            Some(key) => with_path(key, then),
+            None => then(path),
+        }
+    }
+}
+
+/// Calls `then` with the path that a received key means.
+fn with_path<T>(key: &str, then: impl FnOnce(fields::Path<'_>) -> T) -> T {
+    let path = document::path_of(key);
+    let path: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
+    then(&path)
+}
+
+impl Handshake {
+    /// The content type of the answer.
+    pub fn content_type(&self) -> &'static str {
+        self.content_type
+    }
+
+    /// The body of the answer.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
 }

@@ -1,0 +1,305 @@
+//! A body, read once (`providers.md` C.0): from bytes to a tree of values, or a reason why not.
+//!
+//! The work is linear in the bytes, and the memory is bounded by the limits below, whatever the
+//! bytes are. Strings borrow from the body unless they hold an escape or had to be repaired.
+
+mod form;
+mod json;
+#[cfg(test)]
+mod tests;
+
+use std::{borrow::Cow, collections::BTreeSet, collections::HashSet};
+
+use crate::event::{
+    Warning,
+    value::{Object, Value},
+};
+
+/// The deepest nesting of objects and lists; the root counts as one.
+pub const MAX_DEPTH: usize = 64;
+
+/// The most members of objects and entries of lists in a document, all together.
+pub const MAX_FIELDS: usize = 10_000;
+
+/// A callback as `ingest` has read it: authentic, decompressed, without its credentials.
+#[derive(Clone, Copy, Debug)]
+pub struct Callback<'a> {
+    /// `POST`, `GET`, …
+    pub method: &'a str,
+    /// The query string, without the parameters that authenticate.
+    pub query: &'a str,
+    /// The content type as sent.
+    pub content_type: Option<&'a str>,
+    /// The body's bytes.
+    pub body: &'a [u8],
+}
+
+/// A body that was read: an object, and what reading it had to note.
+#[derive(Debug)]
+pub struct Document<'a> {
+    pub(super) root: Object<'a>,
+    /// The query as sent, without the parameters that authenticate.
+    pub(super) query: &'a str,
+    /// Whether the root was made of the query: a GET has no other body.
+    pub(super) from_query: bool,
+    pub(super) warnings: BTreeSet<Warning>,
+}
+
+/// Why a body could not be read: the closed list of `providers.md` C.0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Unreadable {
+    /// There is no body, or nothing but white space in it.
+    #[error("the body is empty")]
+    Empty,
+    /// It begins as JSON and is none, also after the repairs.
+    #[error("the body is not JSON")]
+    NotJson,
+    /// It is JSON, but a list.
+    #[error("the body is not an object")]
+    NotAnObject,
+    /// No documented or configured field of the provider occurs in it.
+    #[error("no field of the provider occurs in the body")]
+    Unrecognised,
+    /// It nests deeper than [`MAX_DEPTH`].
+    #[error("the body nests too deep")]
+    TooDeep,
+    /// It has more than [`MAX_FIELDS`] members and entries.
+    #[error("the body has too many fields")]
+    TooManyFields,
+    /// An object has a member twice, or a form a key.
+    #[error("the body has a key twice")]
+    DuplicateKey,
+    /// A form of body that is not read: XML, files.
+    #[error("the body is of an unsupported form")]
+    Unsupported,
+}
+
+/// Reads the body of a callback; whose fields must occur in it is the caller's to check.
+pub(super) fn read<'a>(
+    callback: Callback<'a>,
+    repair_json: bool,
+) -> Result<Document<'a>, Unreadable> {
+    let from_query = callback.method.eq_ignore_ascii_case("GET");
+    let mut notes = Notes { repair_json, ..Notes::default() };
+    let body = if from_query { callback.query.as_bytes() } else { callback.body };
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body).trim_ascii_start();
+    let said = if from_query { Said::Other } else { Said::of(callback.content_type) };
+    let root = match body.first() {
+        None => return Err(Unreadable::Empty),
+        Some(b'{' | b'[') if !from_query => {
+            notes.mismatch = said == Said::Form;
+            match json::read(body, &mut notes)? {
+                Value::Object(members) => members,
+                _ => return Err(Unreadable::NotAnObject),
+            }
+        }
+        Some(b'<') if !from_query => return Err(Unreadable::Unsupported),
+        Some(_) if said == Said::Multipart => return Err(Unreadable::Unsupported),
+        Some(_) => {
+            notes.mismatch = said == Said::Json;
+            form::read(body.trim_ascii_end(), &mut notes)?
+        }
+    };
+    Ok(Document { root, query: callback.query, from_query, warnings: notes.warnings() })
+}
+
+/// What the content type says of the body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Json,
+    Form,
+    Multipart,
+    Other,
+}
+
+/// What is counted and noted while a body is read.
+#[derive(Debug, Default)]
+struct Notes {
+    repair_json: bool,
+    json_repaired: bool,
+    text_repaired: bool,
+    mismatch: bool,
+    fields: usize,
+}
+
+/// Refuses an object with a member twice; in linear time.
+fn check_unique(members: &Object<'_>) -> Result<(), Unreadable> {
+    /// Up to here comparing all pairs is quicker than hashing.
+    const FEW: usize = 12;
+    let unique = if members.len() <= FEW {
+        members
+            .iter()
+            .enumerate()
+            .all(|(at, (name, _))| members.iter().skip(at + 1).all(|(other, _)| other != name))
+    } else {
+        let mut seen = HashSet::with_capacity(members.len());
+        members.iter().all(|(name, _)| seen.insert(name.as_ref()))
+    };
+    if unique { Ok(()) } else { Err(Unreadable::DuplicateKey) }
+}
+
+/// The parameters of a query string, decoded, in order; a repeated name becomes a list.
+pub(super) fn parameters<'a>(query: &'a str, warnings: &mut BTreeSet<Warning>) -> Object<'a> {
+    let mut notes = Notes::default();
+    let parameters = form::parameters(query.as_bytes(), &mut notes);
+    warnings.extend(notes.warnings());
+    parameters
+}
+
+// === impl Document ===
+
+impl<'a> Document<'a> {
+    /// The string at a place of the body, as a JSON pointer (`/token`, `/call/call_id`).
+    pub fn text_at(&self, pointer: &str) -> Option<&str> {
+        match find_at(&self.root, pointer)? {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether anything stands at a place of the body, whatever its type.
+    pub fn has(&self, pointer: &str) -> bool {
+        find_at(&self.root, pointer).is_some()
+    }
+
+    /// Takes a value out of the body: a credential, before anything else sees the body.
+    pub fn remove(&mut self, pointer: &str) -> Option<Value<'a>> {
+        let (parent, name) = pointer.rsplit_once('/')?;
+        let members = parent.split('/').skip(1).try_fold(&mut self.root, |members, name| {
+            let name = unescape(name);
+            match members.iter_mut().find(|(member, _)| *member == name)? {
+                (_, Value::Object(inner)) => Some(inner),
+                _ => None,
+            }
+        })?;
+        let name = unescape(name);
+        let at = members.iter().position(|(member, _)| *member == name)?;
+        Some(members.remove(at).1)
+    }
+}
+
+/// Follows a path through objects, and through lists by index.
+pub(super) fn find<'v, 'a>(root: &'v Object<'a>, path: &[&str]) -> Option<&'v Value<'a>> {
+    fn member<'v, 'a>(members: &'v Object<'a>, name: &str) -> Option<&'v Value<'a>> {
+        members.iter().find(|(member, _)| member == name).map(|(_, value)| value)
+    }
+    let (first, rest) = path.split_first()?;
+    rest.iter().try_fold(member(root, first)?, |value, name| match value {
+        Value::Object(members) => member(members, name),
+        Value::Array(entries) => entries.get(name.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
+/// Follows a JSON pointer (RFC 6901).
+fn find_at<'v, 'a>(root: &'v Object<'a>, pointer: &str) -> Option<&'v Value<'a>> {
+    let names: Vec<_> = pointer.strip_prefix('/')?.split('/').map(unescape).collect();
+    let path: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    find(root, &path)
+}
+
+/// The path that a key in relay.toml means: a JSON pointer, else what a form would nest it to.
+pub(super) fn path_of(key: &str) -> Vec<Cow<'_, str>> {
+    match key.strip_prefix('/') {
+        Some(pointer) => pointer.split('/').map(unescape).collect(),
+        None => form::path_of(key),
+    }
+}
+
+fn unescape(name: &str) -> Cow<'_, str> {
+    if name.contains('~') { name.replace("~1", "/").replace("~0", "~").into() } else { name.into() }
+}
+
+// === impl Unreadable ===
+
+impl Unreadable {
+    /// Every reason.
+    pub const ALL: &'static [Self] = &[
+        Self::Empty,
+        Self::NotJson,
+        Self::NotAnObject,
+        Self::Unrecognised,
+        Self::TooDeep,
+        Self::TooManyFields,
+        Self::DuplicateKey,
+        Self::Unsupported,
+    ];
+
+    /// The reason as it stands in metrics and in the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::NotJson => "not_json",
+            Self::NotAnObject => "not_an_object",
+            Self::Unrecognised => "unrecognised",
+            Self::TooDeep => "too_deep",
+            Self::TooManyFields => "too_many_fields",
+            Self::DuplicateKey => "duplicate_key",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}
+
+// === impl Said ===
+
+impl Said {
+    fn of(content_type: Option<&str>) -> Self {
+        let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        let is = |name: &str| essence.eq_ignore_ascii_case(name);
+        let ends = |suffix: &str| {
+            essence
+                .len()
+                .checked_sub(suffix.len())
+                .and_then(|at| essence.get(at..))
+                .is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+        };
+        if is("application/json") || is("text/json") || ends("+json") {
+            Self::Json
+        } else if is("application/x-www-form-urlencoded") {
+            Self::Form
+        } else if is("multipart/form-data") {
+            Self::Multipart
+        } else {
+            Self::Other
+        }
+    }
+}
+
+// === impl Notes ===
+
+impl Notes {
+    /// Counts one more member or entry.
+    fn count(&mut self) -> Result<(), Unreadable> {
+        self.fields += 1;
+        if self.fields > MAX_FIELDS { Err(Unreadable::TooManyFields) } else { Ok(()) }
+    }
+
+    /// Bytes as text, where what is not UTF-8 becomes U+FFFD.
+    fn text<'a>(&mut self, bytes: Cow<'a, [u8]>) -> Cow<'a, str> {
+        match bytes {
+            Cow::Borrowed(bytes) => {
+                let text = String::from_utf8_lossy(bytes);
+                self.text_repaired |= matches!(text, Cow::Owned(_));
+                text
+            }
+            Cow::Owned(bytes) => String::from_utf8(bytes).map_or_else(
+                |error| {
+                    self.text_repaired = true;
+                    Cow::Owned(String::from_utf8_lossy(error.as_bytes()).into_owned())
+                },
+                Cow::Owned,
+            ),
+        }
+    }
+
+    fn warnings(&self) -> BTreeSet<Warning> {
+        [
+            (self.json_repaired, Warning::JsonRepaired),
+            (self.text_repaired, Warning::TextRepaired),
+            (self.mismatch, Warning::ContentTypeMismatch),
+        ]
+        .into_iter()
+        .filter_map(|(raised, warning)| raised.then_some(warning))
+        .collect()
+    }
+}

@@ -1,0 +1,1 @@
+//! What reading a body makes of good, broken and hostile bytes.

@@ -1,0 +1,531 @@
+//! Taking the fields of a provider out of its document, so that what is not taken is `extra`.
+//!
+//! A mapper asks for each field it knows by its path. What can be used is taken: it leaves the
+//! tree, and branches that this empties vanish. What cannot be used (a placeholder, a refused
+//! URL, a zero date …) stays where it is, with its warning; so does what is used but would not be
+//! rebuilt from the event (`46.9` seconds). At the end the tree *is* `extra`: nothing is lost,
+//! and nothing has to be put back. Blank strings and nulls at a mapped path are taken as null.
+//!
+//! A value may stand under another name (`fields` of the source): the whole path can be renamed,
+//! and the rename is looked up by the provider's own names, joined by dots.
+
+use std::{borrow::Cow, collections::BTreeSet};
+
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::{Settings, status};
+use crate::event::{
+    Number, Warning,
+    instant::{self, Reading},
+    number::{self, Dialling},
+    value::{Object, Value},
+};
+
+/// A path of member names from the root.
+pub(super) type Path<'p> = &'p [&'p str];
+
+/// The longest `call.id`, `reference` and `subject`.
+pub(super) const MAX_ID: usize = 1024;
+
+/// A document whose fields are being taken.
+#[derive(Debug)]
+pub(super) struct Fields<'a, 's> {
+    rest: Object<'a>,
+    pub(super) settings: &'s Settings,
+    pub(super) warnings: BTreeSet<Warning>,
+    dialling: Dialling<'s>,
+}
+
+/// What became of a value at a mapped path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate<T> {
+    /// It says nothing: null or blank. It leaves the tree.
+    Blank,
+    /// It is used and can be rebuilt from the event. It leaves the tree.
+    Whole(T),
+    /// It is used, but not all of it is in the event. It stays.
+    Partly(T),
+    /// It cannot be used. It stays.
+    Refused(Warning),
+}
+
+/// One entry of a list, being mapped. The list leaves the tree only if all of it was used.
+#[derive(Debug)]
+pub(super) struct Entry<'v, 'a, 'f, 's> {
+    members: &'v Object<'a>,
+    fields: &'f mut Fields<'a, 's>,
+    /// The names of the list and of its members, for the zones of fields.
+    path: Path<'f>,
+    used: usize,
+    whole: bool,
+}
+
+/// Whether a text is a placeholder of a document or a test button.
+pub(super) fn is_placeholder(text: &str) -> bool {
+    let text = text.trim();
+    if matches!(text, "[UUID]" | "[REDACTED]" | "[email protected]") {
+        return true;
+    }
+    let word = text.strip_prefix('<').and_then(|rest| rest.strip_suffix('>'));
+    word.is_some_and(|word| {
+        !word.is_empty()
+            && word.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '+'))
+    })
+}
+
+/// A text as sent: a string, or a number by its digits.
+pub(super) fn text<'v>(value: &'v Value<'_>) -> Fate<&'v str> {
+    match value {
+        Value::Null => Fate::Blank,
+        Value::String(text) if text.trim().is_empty() => Fate::Blank,
+        Value::String(text) if is_placeholder(text) => Fate::Refused(Warning::Placeholder),
+        Value::String(text) | Value::Number(text) => Fate::Whole(text),
+        Value::Bool(_) | Value::Array(_) | Value::Object(_) => Fate::Refused(Warning::ValueDropped),
+    }
+}
+
+/// A text of at most [`MAX_ID`] bytes.
+pub(super) fn id<'v>(value: &'v Value<'_>) -> Fate<&'v str> {
+    match text(value) {
+        Fate::Whole(text) if text.len() > MAX_ID => Fate::Refused(Warning::ValueDropped),
+        fate => fate,
+    }
+}
+
+/// An address that a reader may follow: http or https, nothing else.
+pub(super) fn url<'v>(value: &'v Value<'_>) -> Fate<&'v str> {
+    let followable = |text: &str| {
+        let (scheme, rest) = text.split_once("://")?;
+        let web = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let clean = !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\');
+        (web && !host.is_empty() && clean).then_some(())
+    };
+    match (value, text(value)) {
+        (Value::String(_), Fate::Whole(text)) => match followable(text.trim()) {
+            Some(()) => Fate::Whole(text.trim()),
+            None => Fate::Refused(Warning::ValueDropped),
+        },
+        (_, Fate::Whole(_)) => Fate::Refused(Warning::ValueDropped),
+        (_, fate) => fate,
+    }
+}
+
+/// Whole seconds, or any count: `46`, `46.9` (cut), `"46"`, `"00:00:46"`; never negative.
+pub(super) fn whole(value: &Value<'_>) -> Fate<u64> {
+    let text = match text(value) {
+        Fate::Whole(text) => text.trim(),
+        Fate::Blank => return Fate::Blank,
+        Fate::Partly(_) => return Fate::Refused(Warning::ValueDropped),
+        Fate::Refused(warning) => return Fate::Refused(warning),
+    };
+    count(text).unwrap_or(Fate::Refused(Warning::ValueDropped))
+}
+
+/// What [`whole`] reads; `None` when it is no count.
+fn count(text: &str) -> Option<Fate<u64>> {
+    /// 2⁵³: beyond, a consumer that reads numbers as floats gets another one.
+    const MAX: u64 = 1 << 53;
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let number = |part: &str| if digits(part) { part.parse::<u64>().ok() } else { None };
+    let fits = |count: &u64| *count <= MAX;
+    if text.contains(':') {
+        let mut parts = text.split(':').map(number);
+        let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
+        if parts.next().is_some() || minutes > 59 || seconds > 59 {
+            return None;
+        }
+        let total = hours.checked_mul(3600)?.checked_add(minutes * 60 + seconds);
+        return total.filter(fits).map(Fate::Partly);
+    }
+    let (whole, fraction) = match text.split_once('.') {
+        Some((whole, fraction)) if digits(fraction) => (whole, fraction),
+        Some(_) => return None,
+        None => (text, ""),
+    };
+    let count = number(whole).filter(fits)?;
+    let cut = fraction.bytes().any(|digit| digit != b'0');
+    Some(if cut { Fate::Partly(count) } else { Fate::Whole(count) })
+}
+
+/// Removes the value at `path`, and every branch that this empties.
+fn remove<'a>(members: &mut Object<'a>, path: Path<'_>) -> Option<Value<'a>> {
+    let (name, rest) = path.split_first()?;
+    let at = members.iter().position(|(member, _)| member == name)?;
+    if rest.is_empty() {
+        return Some(members.remove(at).1);
+    }
+    let (_, Value::Object(inner)) = members.get_mut(at)? else { return None };
+    let value = remove(inner, rest)?;
+    if inner.is_empty() {
+        members.remove(at);
+    }
+    Some(value)
+}
+
+/// The value at `path`.
+fn find<'v, 'a>(members: &'v Object<'a>, path: Path<'_>) -> Option<&'v Value<'a>> {
+    let (name, rest) = path.split_first()?;
+    let (_, value) = members.iter().find(|(member, _)| member == name)?;
+    match value {
+        value if rest.is_empty() => Some(value),
+        Value::Object(inner) => find(inner, rest),
+        _ => None,
+    }
+}
+
+/// A string or number value as the text it is.
+fn into_text(value: Value<'_>) -> Option<Cow<'_, str>> {
+    match value {
+        Value::String(text) | Value::Number(text) => Some(text),
+        _ => None,
+    }
+}
+
+// === impl Fields ===
+
+impl<'a, 's> Fields<'a, 's> {
+    pub(super) fn new(
+        settings: &'s Settings,
+        rest: Object<'a>,
+        warnings: BTreeSet<Warning>,
+    ) -> Self {
+        let rules = settings.provider.rules();
+        let dialling = Dialling {
+            country: settings.country.as_deref().or(rules.country),
+            bare_international: rules.bare_international,
+        };
+        Self { rest, settings, warnings, dialling }
+    }
+
+    /// What was not taken, and every warning raised.
+    pub(super) fn into_rest(self) -> (Object<'a>, BTreeSet<Warning>) {
+        (self.rest, self.warnings)
+    }
+
+    /// The value at a path, left where it is.
+    pub(super) fn peek(&self, path: Path<'_>) -> Option<&Value<'a>> {
+        self.with_received(path, |path| find(&self.rest, path))
+    }
+
+    /// A text as sent.
+    pub(super) fn text(&mut self, path: Path<'_>) -> Option<Cow<'a, str>> {
+        self.take_text(path, text)
+    }
+
+    /// A text of at most [`MAX_ID`] bytes, as sent.
+    pub(super) fn id(&mut self, path: Path<'_>) -> Option<Cow<'a, str>> {
+        self.take_text(path, id)
+    }
+
+    /// An http or https address.
+    pub(super) fn url(&mut self, path: Path<'_>) -> Option<Cow<'a, str>> {
+        self.take_text(path, url).map(trimmed)
+    }
+
+    /// A text without the white space at its ends.
+    pub(super) fn trimmed(&mut self, path: Path<'_>) -> Option<Cow<'a, str>> {
+        self.text(path).map(trimmed)
+    }
+
+    /// A word of a closed list. One in other letters than the list's, or of no list, stays.
+    pub(super) fn word<T>(
+        &mut self,
+        path: Path<'_>,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let fate = match text(self.peek(path)?) {
+            Fate::Whole(word) | Fate::Partly(word) => match read(word) {
+                Some(value) if *status::fold(word) == *word.trim() => Fate::Whole(value),
+                Some(value) => Fate::Partly(value),
+                None => Fate::Refused(Warning::ValueDropped),
+            },
+            Fate::Blank => Fate::Blank,
+            Fate::Refused(warning) => Fate::Refused(warning),
+        };
+        self.settle(path, fate)
+    }
+
+    /// A count, or whole seconds.
+    pub(super) fn whole(&mut self, path: Path<'_>) -> Option<u64> {
+        let fate = whole(self.peek(path)?);
+        self.settle(path, fate)
+    }
+
+    /// An instant, read in the zone of its field.
+    pub(super) fn instant(&mut self, path: Path<'_>) -> Option<Timestamp> {
+        let text = text(self.peek(path)?);
+        let (fate, raised) = self.read_instant(text, path, &[]);
+        self.warnings.extend(raised);
+        self.settle(path, fate)
+    }
+
+    /// A phone number; `ext` is where its extension stands when it has a field of its own. An
+    /// extension without a number stays.
+    pub(super) fn number(&mut self, path: Path<'_>, ext: Option<Path<'_>>) -> Option<Number<'a>> {
+        let number = self.text(path).map(|raw| number::read(raw, self.dialling));
+        let mut number = match number {
+            Some(read) => {
+                if read.masked {
+                    self.warnings.insert(Warning::NumberMasked);
+                }
+                Some(read.number)
+            }
+            None => None,
+        };
+        let ext = ext?;
+        match (&mut number, self.peek(ext).map(text)) {
+            (Some(number), Some(Fate::Whole(_))) => number.ext = self.text(ext),
+            (None, Some(Fate::Whole(_))) => {}
+            // Blank, a placeholder or no text: as any other field.
+            _ => drop(self.text(ext)),
+        }
+        number
+    }
+
+    /// A map of names to values, verbatim.
+    pub(super) fn object(&mut self, path: Path<'_>) -> Object<'a> {
+        let fate = match self.peek(path) {
+            None => return Object::new(),
+            Some(Value::Object(_)) => return self.remove_object(path),
+            Some(value) => match text(value) {
+                Fate::Blank => Fate::Blank,
+                Fate::Refused(warning) => Fate::Refused(warning),
+                Fate::Whole(_) | Fate::Partly(_) => Fate::Refused(Warning::ValueDropped),
+            },
+        };
+        self.settle::<()>(path, fate);
+        Object::new()
+    }
+
+    /// The entries of a list of objects, each mapped by `map`. Only if every leaf of every entry
+    /// was used does the list leave the tree.
+    pub(super) fn list<T>(
+        &mut self,
+        path: Path<'_>,
+        mut map: impl FnMut(&mut Entry<'_, 'a, '_, 's>) -> T,
+    ) -> Vec<T> {
+        // The list is out of the tree while its entries are mapped, so that they can be borrowed
+        // beside the warnings. It goes back to its place unless it was used up.
+        let Some(slot) = self.slot(path) else { return Vec::new() };
+        let value = std::mem::replace(slot, Value::Null);
+        let mut mapped = Vec::new();
+        let fate = match &value {
+            Value::Array(entries) => {
+                let mut whole = true;
+                mapped.reserve_exact(entries.len());
+                for value in entries {
+                    match value {
+                        Value::Object(members) if !members.is_empty() => {
+                            let mut entry =
+                                Entry { members, fields: self, path, used: 0, whole: true };
+                            mapped.push(map(&mut entry));
+                            whole &= entry.whole && entry.used == members.len();
+                        }
+                        _ => whole = false,
+                    }
+                }
+                if whole { Fate::Whole(()) } else { Fate::Partly(()) }
+            }
+            value => match text(value) {
+                Fate::Blank => Fate::Blank,
+                Fate::Refused(warning) => Fate::Refused(warning),
+                Fate::Whole(_) | Fate::Partly(_) => Fate::Refused(Warning::ValueDropped),
+            },
+        };
+        if let Some(slot) = self.slot(path) {
+            *slot = value;
+        }
+        self.settle(path, fate);
+        mapped
+    }
+
+    /// Raises a warning.
+    pub(super) fn warn(&mut self, warning: Warning) {
+        self.warnings.insert(warning);
+    }
+
+    fn take_text(
+        &mut self,
+        path: Path<'_>,
+        read: impl for<'v> Fn(&'v Value<'a>) -> Fate<&'v str>,
+    ) -> Option<Cow<'a, str>> {
+        match read(self.peek(path)?) {
+            Fate::Blank => {
+                self.remove(path);
+                None
+            }
+            Fate::Whole(_) => self.remove(path).and_then(into_text),
+            Fate::Partly(text) => Some(Cow::Owned(text.to_owned())),
+            Fate::Refused(warning) => {
+                self.warn(warning);
+                None
+            }
+        }
+    }
+
+    /// Lets a value leave or stay, as its fate says.
+    fn settle<T>(&mut self, path: Path<'_>, fate: Fate<T>) -> Option<T> {
+        match fate {
+            Fate::Blank => {
+                self.remove(path);
+                None
+            }
+            Fate::Whole(value) => {
+                self.remove(path);
+                Some(value)
+            }
+            Fate::Partly(value) => Some(value),
+            Fate::Refused(warning) => {
+                self.warn(warning);
+                None
+            }
+        }
+    }
+
+    fn remove(&mut self, path: Path<'_>) -> Option<Value<'a>> {
+        let mut rest = std::mem::take(&mut self.rest);
+        let value = self.with_received(path, |path| remove(&mut rest, path));
+        self.rest = rest;
+        value
+    }
+
+    fn remove_object(&mut self, path: Path<'_>) -> Object<'a> {
+        match self.remove(path) {
+            Some(Value::Object(members)) => members,
+            _ => Object::new(),
+        }
+    }
+
+    fn slot(&mut self, path: Path<'_>) -> Option<&mut Value<'a>> {
+        fn slot<'v, 'a>(members: &'v mut Object<'a>, path: Path<'_>) -> Option<&'v mut Value<'a>> {
+            let (name, rest) = path.split_first()?;
+            let (_, value) = members.iter_mut().find(|(member, _)| member == name)?;
+            match value {
+                value if rest.is_empty() => Some(value),
+                Value::Object(inner) => slot(inner, rest),
+                _ => None,
+            }
+        }
+        let settings = self.settings;
+        let rest = &mut self.rest;
+        settings.with_received(path, |path| slot(rest, path))
+    }
+
+    fn with_received<T>(&self, path: Path<'_>, then: impl FnOnce(Path<'_>) -> T) -> T {
+        self.settings.with_received(path, then)
+    }
+
+    /// Reads an instant whose text was already looked at. `path` and `inner` name its field.
+    fn read_instant(
+        &self,
+        text: Fate<&str>,
+        path: Path<'_>,
+        inner: Path<'_>,
+    ) -> (Fate<Timestamp>, Vec<Warning>) {
+        let refused = Fate::Refused(Warning::ValueDropped);
+        let fate = match text {
+            Fate::Whole(text) => match instant::read(text) {
+                Reading::Instant(at) => Fate::Whole(at),
+                Reading::Blank => Fate::Blank,
+                Reading::Zero | Reading::Unreadable => refused,
+                Reading::Naive(naive) => {
+                    let (zone, assumed) = self.zone(path, inner);
+                    let Some(placed) = instant::place(naive, &zone) else {
+                        return (refused, Vec::new());
+                    };
+                    let raised =
+                        [(assumed, Warning::TzAssumed), (placed.ambiguous, Warning::TzAmbiguous)];
+                    let raised = raised.into_iter().filter(|(raised, _)| *raised);
+                    return (Fate::Whole(placed.at), raised.map(|(_, it)| it).collect());
+                }
+            },
+            Fate::Blank => Fate::Blank,
+            Fate::Partly(_) => refused,
+            Fate::Refused(warning) => Fate::Refused(warning),
+        };
+        (fate, Vec::new())
+    }
+
+    /// The zone of a field, and whether it was only assumed: the field's own by its whole path or
+    /// its last name, else the source's, else the provider's.
+    fn zone(&self, path: Path<'_>, inner: Path<'_>) -> (TimeZone, bool) {
+        let zones = &self.settings.timezones;
+        let own = if zones.is_empty() {
+            None
+        } else {
+            let names = [path, inner].concat();
+            zones.get(&names.join(".")).or_else(|| zones.get(*names.last()?))
+        };
+        match own.or(self.settings.timezone.as_ref()) {
+            Some(zone) => (zone.clone(), false),
+            None => {
+                let zone = self.settings.provider.rules().zone;
+                (TimeZone::get(zone).unwrap_or(TimeZone::UTC), true)
+            }
+        }
+    }
+}
+
+// === impl Entry ===
+
+impl<'v, 'a> Entry<'v, 'a, '_, '_> {
+    /// A text as sent.
+    pub(super) fn text(&mut self, name: &str) -> Option<Cow<'a, str>> {
+        let value = self.find(name)?;
+        self.settle(text(value))?;
+        match value {
+            Value::String(text) | Value::Number(text) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    /// A text in lower case; another case is not rebuilt, so the list stays.
+    pub(super) fn lower(&mut self, name: &str) -> Option<Cow<'a, str>> {
+        let text = self.text(name)?;
+        let lower = text.to_lowercase();
+        if lower == text {
+            return Some(text);
+        }
+        self.whole = false;
+        Some(Cow::Owned(lower))
+    }
+
+    /// An instant, read in the zone of its field.
+    pub(super) fn instant(&mut self, name: &str) -> Option<Timestamp> {
+        let text = text(self.find(name)?);
+        let (fate, raised) = self.fields.read_instant(text, self.path, &[name]);
+        self.fields.warnings.extend(raised);
+        self.settle(fate)
+    }
+
+    fn find(&self, name: &str) -> Option<&'v Value<'a>> {
+        self.members.iter().find(|(member, _)| member == name).map(|(_, value)| value)
+    }
+
+    fn settle<T>(&mut self, fate: Fate<T>) -> Option<T> {
+        self.used += 1;
+        match fate {
+            Fate::Blank => None,
+            Fate::Whole(value) => Some(value),
+            Fate::Partly(value) => {
+                self.whole = false;
+                Some(value)
+            }
+            Fate::Refused(warning) => {
+                self.whole = false;
+                self.fields.warn(warning);
+                None
+            }
+        }
+    }
+}
+
+/// A text without the white space at its ends, borrowed where it was.
+fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+        Cow::Owned(text) if text.trim().len() == text.len() => Cow::Owned(text),
+        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+    }
+}
