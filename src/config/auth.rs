@@ -1,0 +1,128 @@
+//! `auth` of a source and of a target.
+
+use http::HeaderName;
+use toml::de::DeValue;
+
+use super::{
+    contract::{CALLER_AUTH, TARGET_AUTH},
+    fields::{Fields, Node},
+    secrets, value,
+};
+use crate::{
+    delivery::target::Auth,
+    provider::{Provider, auth::Scheme},
+    secret::Secrets,
+};
+
+/// How callers of a source authenticate. `provider` is `None` when it could not be read.
+pub(super) fn of_caller(node: &Node<'_>, provider: Option<Provider>) -> Option<Vec<Scheme>> {
+    match node.value {
+        DeValue::String(word) if word == "none" => {
+            node.reading.warn(
+                &node.spot(),
+                format!("anyone who reaches {} can send it callbacks", node.table()),
+                "give it a secret, or the networks it may call from at the least",
+            );
+            Some(Vec::new())
+        }
+        DeValue::Array(_) => {
+            let schemes = value::some(node, |node| scheme(node, provider))?;
+            exclusive(node, &schemes)?;
+            Some(schemes)
+        }
+        _ => scheme(node, provider).map(|scheme| vec![scheme]),
+    }
+}
+
+/// How the relay authenticates to a target.
+pub(super) fn of_target(node: &Node<'_>) -> Option<Auth> {
+    let (kind, fields) = Fields::open_variant(node, &TARGET_AUTH)?;
+    match kind {
+        "bearer" => Some(Auth::Bearer(fields.get("token", secrets::sendable)?)),
+        "basic" => {
+            let username = fields.get("username", username);
+            let password = fields.get("password", secrets::sendable);
+            Some(Auth::Basic { username: username?, password: password? })
+        }
+        _ => {
+            let name = fields.get("name", value::header);
+            let value = fields.get("secret", secrets::sendable);
+            Some(Auth::Header { name: name?, value: value? })
+        }
+    }
+}
+
+fn scheme(node: &Node<'_>, provider: Option<Provider>) -> Option<Scheme> {
+    let (kind, fields) = Fields::open_variant(node, &CALLER_AUTH)?;
+    match kind {
+        "url-token" => {
+            let param = fields.get("param", value::text);
+            let in_path = fields.written("param").is_none();
+            let token = fields.get("token", |node| url_token(node, in_path));
+            Some(Scheme::UrlToken { token: token?, param })
+        }
+        "basic" => {
+            let username = fields.get("username", username);
+            let password = fields.get("password", secrets::many_sendable);
+            Some(Scheme::Basic { username: username?, password: password? })
+        }
+        "bearer" => Some(Scheme::Bearer { token: fields.get("token", secrets::many_sendable)? }),
+        _ => {
+            let name = header_name(&fields, provider);
+            let secret = fields.get("secret", secrets::many_sendable);
+            Some(Scheme::Header { name: name?, secret: secret? })
+        }
+    }
+}
+
+/// The header that is written, else the one the provider is known to send.
+fn header_name(fields: &Fields<'_>, provider: Option<Provider>) -> Option<HeaderName> {
+    if fields.written("name").is_some() {
+        return fields.get("name", value::header);
+    }
+    match provider? {
+        Provider::ElevenX => Some(HeaderName::from_static("x-api-key")),
+    }
+}
+
+/// Basic authentication splits at the first colon, so that a name cannot hold one.
+fn username(node: &Node<'_>) -> Option<String> {
+    let name = value::text(node)?;
+    if name.contains(':') || name.chars().any(char::is_control) {
+        return node.wrong("a user's name cannot hold a colon or a control character", "");
+    }
+    Some(name)
+}
+
+fn url_token(node: &Node<'_>, in_path: bool) -> Option<Secrets> {
+    let tokens = secrets::many_sendable(node)?;
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
+    if in_path && !tokens.iter().all(|token| token.expose().iter().all(plain)) {
+        return node.wrong(
+            "a token in the path must be of letters, digits and -._~",
+            "make a new one, or put it in the query with param = \"key\"",
+        );
+    }
+    Some(tokens)
+}
+
+/// Of schemes that need the same place in a request, no two can pass.
+fn exclusive(node: &Node<'_>, schemes: &[Scheme]) -> Option<()> {
+    let count = |place: fn(&Scheme) -> bool| schemes.iter().filter(|s| place(s)).count();
+    let authorization =
+        count(|scheme| matches!(scheme, Scheme::Basic { .. } | Scheme::Bearer { .. }));
+    let path = count(|scheme| matches!(scheme, Scheme::UrlToken { param: None, .. }));
+    if authorization > 1 {
+        return node.wrong(
+            "all of a list must pass, and a request has one authorization header",
+            "keep one of basic and bearer",
+        );
+    }
+    if path > 1 {
+        return node.wrong(
+            "all of a list must pass, and a path has one last segment",
+            "to accept several tokens, write one url-token with token = [ … ]",
+        );
+    }
+    Some(())
+}

@@ -1,0 +1,141 @@
+//! `[sources.*]`
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    auth,
+    contract::PROVIDERS,
+    fields::{Fields, Node},
+    value,
+};
+use crate::{
+    event::{SourceName, Status},
+    ingest::{OnUnreadable, SourceSettings},
+    provider::{self, Provider},
+};
+
+/// What a source takes from other tables when it does not say otherwise; `None` where that could
+/// not be read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Inherited {
+    pub(super) max_body: Option<usize>,
+    pub(super) body_deadline: Option<Duration>,
+    pub(super) dedupe_window: Option<Duration>,
+}
+
+/// Reads the table of the source of this name.
+pub(super) fn read(
+    name: &str,
+    fields: &Fields<'_>,
+    inherited: Inherited,
+) -> Option<SourceSettings> {
+    let provider = fields.get("provider", provider_word);
+    let auth = fields.get("auth", |node| auth::of_caller(node, provider));
+    let path = path(name, fields);
+    let methods = fields.get("methods", |node| value::some(node, value::method));
+    let ack = fields.get("ack", value::ack);
+    let max_body = fields.get("max_body", value::body_size).or(inherited.max_body);
+    let dedupe_window = fields.get("dedupe_window", value::duration).or(inherited.dedupe_window);
+    let on_unreadable = fields.get("on_unreadable", on_unreadable);
+    let allow_from = fields.get("allow_from", value::networks);
+    let reading = reading(fields, provider);
+    Some(SourceSettings {
+        name: SourceName::new(name),
+        path: path?,
+        methods: methods?,
+        ack: ack?,
+        auth: auth?,
+        allow_from: allow_from?,
+        max_body: max_body?,
+        body_deadline: inherited.body_deadline?,
+        on_unreadable: on_unreadable?,
+        dedupe_window: dedupe_window?,
+        reading: reading?,
+    })
+}
+
+/// Where the callbacks of this source come in.
+pub(super) fn path(name: &str, fields: &Fields<'_>) -> Option<String> {
+    match fields.node("path") {
+        Some(node) => value::url_path(&node),
+        None => Some(format!("/hooks/{name}")),
+    }
+}
+
+fn reading(fields: &Fields<'_>, provider: Option<Provider>) -> Option<provider::Settings> {
+    let timezone = fields.get("timezone", value::zone);
+    let timezones = fields.get("timezones", |node| map(node, str::to_owned, value::zone));
+    let country = fields.get("country", value::country);
+    let names = fields.get("fields", |node| map(node, str::to_owned, value::text));
+    let status = fields.get("status", status_words);
+    let repair_json = fields.get("repair_json", value::flag);
+    Some(provider::Settings {
+        provider: provider?,
+        timezone,
+        timezones: timezones?,
+        country,
+        fields: names?,
+        status: status?,
+        repair_json: repair_json?,
+    })
+}
+
+/// The word of a provider. `PROVIDERS` says which words there are.
+fn provider_word(node: &Node<'_>) -> Option<Provider> {
+    let text = node.text()?;
+    if PROVIDERS.now.contains(&text) || PROVIDERS.later.contains(&text) {
+        return match value::word(node)? {
+            "11x" => Some(Provider::ElevenX),
+            other => node.unsupported(&format!("provider = \"{other}\"")),
+        };
+    }
+    let words: Vec<&str> = PROVIDERS.now.iter().chain(PROVIDERS.later).copied().collect();
+    node.unknown_word("provider", text, &words)
+}
+
+fn on_unreadable(node: &Node<'_>) -> Option<OnUnreadable> {
+    match value::word(node)? {
+        "reject" => Some(OnUnreadable::Reject),
+        _ => Some(OnUnreadable::Quarantine),
+    }
+}
+
+/// Status words are compared folded, so that two of them may be the same.
+fn status_words(node: &Node<'_>) -> Option<BTreeMap<String, Status>> {
+    let mut folded: BTreeMap<String, String> = BTreeMap::new();
+    for (key, member) in node.members()? {
+        let word = member.name().to_owned();
+        if let Some(other) = folded.insert(fold(&word), word.clone()) {
+            node.reading.error(
+                &key,
+                format!(
+                    "\"{}\" and \"{}\" are the same status word",
+                    word.escape_debug(),
+                    other.escape_debug()
+                ),
+                "keep one of them; case, spaces, - and _ make no difference",
+            );
+        }
+    }
+    map(node, fold, value::status)
+}
+
+/// A status word as it is compared: `providers.md` C.1.
+fn fold(word: &str) -> String {
+    word.trim().to_lowercase().replace(['_', ' '], "-")
+}
+
+/// The operator's own keys, each with its value.
+fn map<T>(
+    node: &Node<'_>,
+    key: impl Fn(&str) -> String,
+    read: impl Fn(&Node<'_>) -> Option<T>,
+) -> Option<BTreeMap<String, T>> {
+    let members = node.members()?;
+    let count = members.len();
+    let values: Vec<(String, T)> = members
+        .iter()
+        .filter_map(|(_, member)| Some((key(member.name()), read(member)?)))
+        .collect();
+    (values.len() == count).then(|| values.into_iter().collect())
+}
