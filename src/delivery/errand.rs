@@ -112,7 +112,8 @@ pub(super) async fn run(shared: Arc<Shared>, delivery: Delivery, pass: Pass) -> 
     let age = now.duration_since(delivery.since).try_into().unwrap_or_default();
     shared.metrics.settled(led, cause, took, age);
     shared.tell(&delivery, &attempt, cause, verdict);
-    let failure = (led != Led::Delivered).then_some(Failure { cause, status, error: attempt.error });
+    let failure =
+        (led != Led::Delivered).then_some(Failure { cause, status, error: attempt.error });
     Ended::Settled { retry_at, failure }
 }
 

@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_failing_target_is_said_once_and_its_recovery_once_it_has_lasted() {
-        let at = |seconds| Timestamp::from_second(1_800_000_000 + seconds).unwrap();
+        let at = |seconds: i64| Timestamp::from_second(1_800_000_000 + seconds).unwrap();
         let mut health = Health::default();
 
         assert_eq!(health.delivered(at(0)), None);

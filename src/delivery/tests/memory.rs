@@ -1,0 +1,190 @@
+//! As much of a store as delivery asks for, in memory.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use crate::{
+    event::EventId,
+    route::TargetName,
+    store::{
+        Admission, Answer, Attempt, BuryReason, DeadLetter, Delivery, DeliveryId, Due, Receipt,
+        Settlement, Store, StoreError, StoredEvent, Totals,
+    },
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Pending,
+    Delivered,
+    Dead(BuryReason),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub(super) id: DeliveryId,
+    pub(super) target: TargetName,
+    pub(super) event: EventId,
+    pub(super) json: Bytes,
+    pub(super) since: Timestamp,
+    pub(super) next_at: Timestamp,
+    pub(super) state: State,
+    pub(super) attempts: Vec<Attempt>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    rows: Mutex<Vec<Row>>,
+    wakes: Mutex<HashMap<TargetName, Arc<Notify>>>,
+    /// How many questions were answered.
+    pub(super) answered: AtomicUsize,
+    /// How many of the next calls fail.
+    pub(super) due_fails: AtomicUsize,
+    pub(super) settle_fails: AtomicUsize,
+}
+
+impl Memory {
+    /// What a commit of one event with these targets leaves behind.
+    pub(super) fn enqueue(&self, targets: &[&str], json: &str, now: Timestamp) {
+        let mut rows = self.rows.lock().unwrap();
+        let mut random = [0; 10];
+        random[..8].copy_from_slice(&rows.len().to_be_bytes());
+        let event = EventId::new(now, random);
+        for target in targets {
+            let id = DeliveryId(i64::try_from(rows.len()).unwrap() + 1);
+            rows.push(Row {
+                id,
+                target: TargetName::new(target),
+                event,
+                json: Bytes::copy_from_slice(json.as_bytes()),
+                since: now,
+                next_at: now,
+                state: State::Pending,
+                attempts: Vec::new(),
+            });
+        }
+        drop(rows);
+        for target in targets {
+            self.wake(&TargetName::new(target)).notify_waiters();
+        }
+    }
+
+    pub(super) fn rows(&self, target: &str) -> Vec<Row> {
+        let rows = self.rows.lock().unwrap();
+        rows.iter().filter(|row| row.target.as_str() == target).cloned().collect()
+    }
+
+    pub(super) fn count(&self, target: &str, state: State) -> usize {
+        self.rows(target).iter().filter(|row| row.state == state).count()
+    }
+}
+
+fn fails(left: &AtomicUsize) -> Result<(), StoreError> {
+    let failed = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+    failed.map_or(Ok(()), |_| Err(StoreError::Io("unplugged".into())))
+}
+
+impl Store for Memory {
+    fn due(
+        &self,
+        target: &TargetName,
+        now: Timestamp,
+        held: &[DeliveryId],
+        limit: usize,
+    ) -> Answer<'_, Due> {
+        let mut rows: Vec<Row> = self.rows(target.as_str());
+        rows.retain(|row| row.state == State::Pending && !held.contains(&row.id));
+        rows.sort_by_key(|row| (row.next_at, row.id));
+        let next_at = rows.iter().map(|row| row.next_at).find(|next_at| *next_at > now);
+        let due = rows.into_iter().filter(|row| row.next_at <= now).take(limit);
+        let deliveries = due
+            .map(|row| Delivery {
+                id: row.id,
+                target: row.target,
+                event: row.event,
+                json: row.json,
+                since: row.since,
+                round: 0,
+                attempts: u32::try_from(row.attempts.len()).unwrap(),
+            })
+            .collect();
+        let result = fails(&self.due_fails).map(|()| Due { deliveries, next_at });
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            self.answered.fetch_add(1, Ordering::SeqCst);
+            result
+        })
+    }
+
+    fn settle(
+        &self,
+        delivery: Delivery,
+        attempt: Attempt,
+        settlement: Settlement,
+    ) -> Answer<'_, ()> {
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            fails(&self.settle_fails)?;
+            let mut rows = self.rows.lock().unwrap();
+            let row = rows.iter_mut().find(|row| row.id == delivery.id).unwrap();
+            assert_eq!(row.state, State::Pending, "settled after its end");
+            assert_eq!(usize::try_from(attempt.number).unwrap(), row.attempts.len() + 1);
+            row.attempts.push(attempt);
+            match settlement {
+                Settlement::Delivered => row.state = State::Delivered,
+                Settlement::Retry { at } => row.next_at = at,
+                Settlement::Dead { reason } => row.state = State::Dead(reason),
+            }
+            Ok(())
+        })
+    }
+
+    fn wake(&self, target: &TargetName) -> Arc<Notify> {
+        Arc::clone(self.wakes.lock().unwrap().entry(target.clone()).or_default())
+    }
+
+    fn commit(&self, _: Admission) -> Answer<'_, Receipt> {
+        unasked()
+    }
+
+    fn event(&self, _: EventId) -> Answer<'_, Option<StoredEvent>> {
+        unasked()
+    }
+
+    fn dead_letters(
+        &self,
+        _: Option<&TargetName>,
+        _: Option<DeliveryId>,
+        _: usize,
+    ) -> Answer<'_, Vec<DeadLetter>> {
+        unasked()
+    }
+
+    fn totals(&self) -> Totals {
+        Totals::default()
+    }
+
+    fn oldest_pending(&self) -> Answer<'_, Vec<(TargetName, Timestamp)>> {
+        unasked()
+    }
+
+    fn refusal(&self) -> Option<StoreError> {
+        None
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        unasked()
+    }
+}
+
+fn unasked<'a, T>() -> Answer<'a, T> {
+    Box::pin(async { panic!("delivery has no business asking for this") })
+}
