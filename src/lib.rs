@@ -12,6 +12,7 @@ pub mod event;
 pub mod ingest;
 pub mod metrics;
 pub mod provider;
+pub mod relay;
 pub mod route;
 pub mod secret;
 pub mod signature;

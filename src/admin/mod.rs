@@ -1,8 +1,30 @@
 //! What an operator asks over HTTP: metrics and health.
+//!
+//! `/healthz` says that the process lives, `/readyz` whether it would take a callback now,
+//! `/metrics` everything else. On an address that is not loopback all but health asks for the
+//! bearer token.
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr, sync::Arc};
 
-use crate::secret::Secrets;
+use axum::{
+    Router,
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{
+    HeaderMap, HeaderName, StatusCode,
+    header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE},
+};
+use tokio::net::TcpListener;
+
+use crate::{
+    drain::Drain,
+    metrics::{self, Metrics},
+    secret::Secrets,
+    store::Store,
+};
 
 /// `[admin]`.
 #[derive(Clone, Debug)]
@@ -12,3 +34,109 @@ pub struct Settings {
     /// The bearer token of everything but health; required unless `listen` is loopback.
     pub token: Option<Secrets>,
 }
+
+/// A bound listener that does not answer yet.
+#[derive(Debug)]
+pub struct Admin {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// What the handlers answer from.
+#[derive(Clone, Debug)]
+struct Desk {
+    metrics: Metrics,
+    store: Arc<dyn Store>,
+    ingest: Drain,
+    token: Option<Arc<Secrets>>,
+}
+
+// === impl Admin ===
+
+impl Admin {
+    /// Takes the address. Nothing is answered until [`Admin::run`].
+    pub async fn bind(listen: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(listen).await?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    /// The address that was taken.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `drain` says stop. `ingest` is the drain of the callbacks: once it stops,
+    /// the relay is not ready.
+    pub fn run(
+        self,
+        token: Option<Secrets>,
+        metrics: Metrics,
+        store: Arc<dyn Store>,
+        ingest: Drain,
+        drain: &Drain,
+    ) {
+        let desk = Desk { metrics, store, ingest, token: token.map(Arc::new) };
+        let app = Router::new()
+            .route("/metrics", get(page))
+            .route_layer(middleware::from_fn_with_state(desk.clone(), guard))
+            .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz))
+            .with_state(desk);
+        let stopping = drain.clone();
+        let serving = async move {
+            let served = axum::serve(self.listener, app)
+                .with_graceful_shutdown(async move { stopping.stopping().await })
+                .await;
+            if let Err(error) = served {
+                tracing::error!(%error, "the admin listener failed");
+            }
+        };
+        drain.spawn("admin", serving);
+    }
+}
+
+// === impl Desk ===
+
+impl Desk {
+    fn admits(&self, headers: &HeaderMap) -> bool {
+        let Some(token) = &self.token else { return true };
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let (Some(value), None) = (values.next(), values.next()) else { return false };
+        let sent = value.as_bytes().split_at_checked(BEARER.len());
+        sent.is_some_and(|(scheme, rest)| {
+            scheme.eq_ignore_ascii_case(BEARER) && token.matches(rest.trim_ascii())
+        })
+    }
+}
+
+async fn guard(State(desk): State<Desk>, request: Request, next: Next) -> Response {
+    if desk.admits(request.headers()) {
+        return next.run(request).await;
+    }
+    let challenge = [(WWW_AUTHENTICATE, r#"Bearer realm="hookswitch""#)];
+    (StatusCode::UNAUTHORIZED, challenge, "the admin token is required\n").into_response()
+}
+
+async fn page(State(desk): State<Desk>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE), NO_STORE], desk.metrics.page())
+}
+
+async fn healthz() -> impl IntoResponse {
+    ([NO_STORE], "ok\n")
+}
+
+async fn readyz(State(desk): State<Desk>) -> impl IntoResponse {
+    let refusal = if desk.ingest.is_stopping() {
+        Some("shutting_down")
+    } else {
+        desk.store.refusal().map(|error| error.reason())
+    };
+    match refusal {
+        None => (StatusCode::OK, [NO_STORE], "ready\n".to_owned()),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, [NO_STORE], format!("{reason}\n")),
+    }
+}
+
+const BEARER: &[u8] = b"bearer ";
+const NO_STORE: (HeaderName, &str) = (CACHE_CONTROL, "no-store");

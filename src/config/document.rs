@@ -386,7 +386,8 @@ fn key_kind(tables: &[&'static Table], name: &str) -> Option<&'static Kind> {
 
 /// Hides what stands right of a `=` unless its key may hold no secret in any table.
 fn mask_by_words(line: &str, offset: usize) -> Vec<Mask> {
-    let from = |start: usize| vec![Mask { span: offset + start..offset + line.len(), shown: "…" }];
+    let from =
+        |start: usize| vec![Mask { span: offset + start..offset + line.len(), shown: "…" }];
     let keys = |name: &str| {
         TABLES.iter().filter_map(|table| table.key(name)).map(|key| &key.kind).collect::<Vec<_>>()
     };

@@ -107,11 +107,7 @@ impl<'a> Fields<'a> {
 
     /// What `read` makes of the value of this key, or of its default. `None` is a value that is
     /// absent without a default, or a problem that was reported.
-    pub(super) fn get<T>(
-        &self,
-        name: &str,
-        read: impl Fn(&Node<'_>) -> Option<T>,
-    ) -> Option<T> {
+    pub(super) fn get<T>(&self, name: &str, read: impl Fn(&Node<'_>) -> Option<T>) -> Option<T> {
         let key = self.spec.key(name)?;
         if let Some(node) = self.node(name) {
             return read(&node);
@@ -287,8 +283,7 @@ impl<'a> Node<'a> {
             None => format!("add [{what}s.{}]", name.escape_debug()),
         };
         let message = format!("no {what} is called \"{}\"", name.escape_debug());
-        let finding =
-            Finding::new(Severity::Error, Ground::Absent, &self.spot(), message, remedy);
+        let finding = Finding::new(Severity::Error, Ground::Absent, &self.spot(), message, remedy);
         self.reading.push(match names {
             [] => finding,
             names => finding.with_note(format!("{what}s: {}", names.join(", "))),

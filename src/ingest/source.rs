@@ -1,13 +1,18 @@
 //! One source: where its callbacks come in, how they authenticate and how they are read.
 
-use std::time::Duration;
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
+use tokio::sync::Semaphore;
 
 use crate::{
     event::SourceName,
-    provider::{self, auth::Scheme},
+    ingest::metrics::SourceMetrics,
+    provider::{
+        self,
+        auth::{self, Scheme},
+    },
 };
 
 /// One `[sources.*]` table.
@@ -44,4 +49,63 @@ pub enum OnUnreadable {
     Quarantine,
     /// Refused with 422.
     Reject,
+}
+
+/// A source as the stack uses it.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) settings: Settings,
+    pub(super) metrics: SourceMetrics,
+    /// Its half of the relay's permits.
+    pub(super) permits: Arc<Semaphore>,
+    /// The `Allow` header of a 405.
+    pub(super) allow: HeaderValue,
+}
+
+/// Finds what belongs to a path. `T` is what a source's path leads to.
+#[derive(Debug)]
+pub(super) struct Directory<T>(HashMap<String, (T, bool)>);
+
+// === impl Source ===
+
+impl Source {
+    pub(super) fn new(settings: Settings, metrics: SourceMetrics, permits: usize) -> Self {
+        let methods: Vec<&str> = settings.methods.iter().map(Method::as_str).collect();
+        let allow = HeaderValue::from_str(&methods.join(", "))
+            .unwrap_or_else(|_| HeaderValue::from_static("POST"));
+        Self { settings, metrics, permits: Arc::new(Semaphore::new(permits.max(1))), allow }
+    }
+
+    pub(super) fn takes(&self, method: &Method) -> bool {
+        self.settings.methods.contains(method)
+    }
+
+    pub(super) fn allows(&self, client: IpAddr) -> bool {
+        let networks = &self.settings.allow_from;
+        networks.is_empty() || networks.iter().any(|network| network.contains(&client))
+    }
+}
+
+// === impl Directory ===
+
+impl<T> Directory<T> {
+    pub(super) fn new() -> Self {
+        Self(HashMap::new())
+    }
+
+    pub(super) fn insert(&mut self, settings: &Settings, place: T) {
+        let takes_token = auth::takes_path_token(&settings.auth);
+        self.0.insert(settings.path.clone(), (place, takes_token));
+    }
+
+    /// What `path` leads to, and the length of the token behind the source's own path. A source
+    /// without a path token answers to its own path only.
+    pub(super) fn find(&self, path: &str) -> Option<(&T, Option<usize>)> {
+        if let Some((place, _)) = self.0.get(path) {
+            return Some((place, None));
+        }
+        let (own, token) = path.rsplit_once('/')?;
+        let (place, takes_token) = self.0.get(own)?;
+        (*takes_token && !token.is_empty()).then_some((place, Some(token.len())))
+    }
 }

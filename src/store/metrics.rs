@@ -85,6 +85,18 @@ impl Series {
     }
 }
 
+/// Says what the file is in force with, as read back from it: a constant 1 with labels.
+pub fn describe(metrics: &Metrics, journal_mode: &str, synchronous: &str) {
+    metrics
+        .gauges(
+            "store_info",
+            "1; the labels say what the store runs with",
+            &["journal_mode", "synchronous"],
+        )
+        .with_label_values(&[journal_mode, synchronous])
+        .set(1);
+}
+
 /// Registers what is read at each scrape.
 pub fn register_books<B: Books>(metrics: &Metrics, books: B) {
     // The descriptions are of constants of ours: a page that cannot be made is a bug that the

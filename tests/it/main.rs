@@ -1,1 +1,34 @@
+//! The tests of the whole: one binary, in reading order.
+#![expect(missing_docs, reason = "tests are sentences; they need no second one")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::let_underscore_must_use,
+    reason = "a test that meets the unexpected fails"
+)]
 
+mod harness;
+
+mod road;
+
+mod ingest;
+
+mod delivery;
+
+mod metrics;
+
+mod contract;
+
+mod shutdown;
+
+mod durability;
+
+mod crash;
+
+mod cli;
+
+mod architecture;

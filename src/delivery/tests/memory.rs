@@ -13,10 +13,11 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::{
-    event::EventId,
+    event::{EventId, SourceName},
     route::TargetName,
     store::{
-        Admission, Answer, Attempt, BuryReason, DeadLetter, Delivery, DeliveryId, Due, Receipt,
+        Admission, Answer, Attempt, BuryReason, DeadFilter, DeadLetter, Delivery, DeliveryId,
+        DeliveryRecord, Due, EventCursor, EventFilter, EventPage, Order, PastAttempt, Receipt,
         Settlement, Store, StoreError, StoredEvent, Totals,
     },
 };
@@ -167,6 +168,39 @@ impl Store for Memory {
     ) -> Answer<'_, Vec<DeadLetter>> {
         unasked()
     }
+
+    fn events(
+        &self,
+        _: EventFilter,
+        _: Order,
+        _: Option<EventCursor>,
+        _: usize,
+    ) -> Answer<'_, EventPage> {
+        unasked()
+    }
+
+    fn deliveries_of(&self, _: EventId) -> Answer<'_, Vec<DeliveryRecord>> {
+        unasked()
+    }
+
+    fn attempts(
+        &self,
+        _: DeliveryId,
+        _: Option<(u32, u32)>,
+        _: usize,
+    ) -> Answer<'_, Vec<PastAttempt>> {
+        unasked()
+    }
+
+    fn redrive(&self, _: DeadFilter, _: Timestamp, _: usize) -> Answer<'_, u64> {
+        unasked()
+    }
+
+    fn discard(&self, _: DeadFilter, _: usize) -> Answer<'_, u64> {
+        unasked()
+    }
+
+    fn declare(&self, _: &[SourceName], _: &[TargetName]) {}
 
     fn totals(&self) -> Totals {
         Totals::default()

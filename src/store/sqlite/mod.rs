@@ -32,7 +32,6 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
-pub use self::{open::OpenError, schema::InForce};
 use self::{
     disk::Disk,
     group::{Move, Outcome},
@@ -40,6 +39,7 @@ use self::{
     readers::Readers,
     writer::{Job, Shared, Writer},
 };
+pub use self::{open::OpenError, schema::InForce};
 use crate::{
     clock::Clock,
     event::{EventId, SourceName},
@@ -49,7 +49,7 @@ use crate::{
         Admission, Answer, Attempt, DeadFilter, DeadLetter, Delivery, DeliveryId, DeliveryRecord,
         Due, EventCursor, EventFilter, EventPage, Order, PastAttempt, Receipt, Settings,
         Settlement, Store, StoreError, StoredEvent, Totals,
-        metrics::{Books, Series, register_books},
+        metrics::{Books, Series, describe, register_books},
     },
 };
 
@@ -90,9 +90,12 @@ impl Sqlite {
         let shared = Arc::new(shared);
         let writer = Writer::new(Arc::clone(&shared), connection).map_err(failed)?;
         register_books(metrics, Ledgers(Arc::clone(&shared)));
+        describe(metrics, &in_force.journal_mode, in_force.synchronous);
 
-        let unstarted =
-            |error: std::io::Error| OpenError::Failed { path: path.clone(), error: error.to_string() };
+        let unstarted = |error: std::io::Error| OpenError::Failed {
+            path: path.clone(),
+            error: error.to_string(),
+        };
         let readers = Arc::new(Readers::start(&shared).map_err(unstarted)?);
         let (let_go, closed) = watch::channel(false);
         let held_readers = Arc::clone(&readers);
@@ -193,9 +196,10 @@ impl Store for Sqlite {
         after: Option<EventCursor>,
         limit: usize,
     ) -> Answer<'_, EventPage> {
-        Box::pin(self.readers.ask(move |connection| {
-            queries::events(connection, &filter, order, after, limit)
-        }))
+        Box::pin(
+            self.readers
+                .ask(move |connection| queries::events(connection, &filter, order, after, limit)),
+        )
     }
 
     fn deliveries_of(&self, event: EventId) -> Answer<'_, Vec<DeliveryRecord>> {

@@ -62,9 +62,8 @@ impl Readers {
     /// Answers what waits, then ends the threads.
     pub(super) fn close(&self) {
         self.queue.close();
-        let threads = std::mem::take(
-            &mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner),
-        );
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a reader of the store panicked");

@@ -1,0 +1,224 @@
+//! `hookswitch demo`: the whole road once, in one terminal.
+//!
+//! A real relay and a receiver of the demo's own, both on free ports of this machine; a callback
+//! in the provider's own shape goes in through a socket, and what the receiver got is shown.
+
+use std::{convert::Infallible, fmt::Write as _, net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use hookswitch::{
+    config::{Config, Environment},
+    relay::{Addresses, Relay},
+};
+use http::{
+    HeaderMap, Request, Response, StatusCode,
+    header::{CONTENT_TYPE, HOST},
+};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{body::Incoming, client, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
+
+use crate::cli::{block_on, exit::Exit, print, start_failed};
+
+/// Show the whole road once: relay and receiver on free ports, one callback, what arrives.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Make the receiver refuse what it gets.
+    #[arg(long, hide = true)]
+    refuse: bool,
+}
+
+/// What the receiver got.
+#[derive(Debug)]
+struct Received {
+    head: HeaderMap,
+    path: String,
+    body: Bytes,
+    answered: StatusCode,
+}
+
+/// What went wrong, in a sentence.
+type Trouble = String;
+
+pub(super) fn run(arguments: &Arguments) -> Exit {
+    let refuse = arguments.refuse;
+    block_on(async move {
+        match play(refuse).await {
+            Ok(exit) => exit,
+            Err(trouble) => {
+                eprintln!("error: {trouble}");
+                Exit::Failed
+            }
+        }
+    })
+}
+
+async fn play(refuse: bool) -> Result<Exit, Trouble> {
+    let folder = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
+    let listener = TcpListener::bind(LOOPBACK).await.map_err(|error| error.to_string())?;
+    let receiver = listener.local_addr().map_err(|error| error.to_string())?;
+    let (got, mut received) = mpsc::channel(16);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(receive(listener, got, refuse));
+
+    let store = folder.path().join("demo.db");
+    let text = configuration(receiver, &store.display().to_string());
+    let (config, _) = Config::parse("demo", &text, &Environment::given(NO_VARIABLES))
+        .map_err(|problems| problems.to_string())?;
+    let relay = match Relay::bind(config).await {
+        Ok(relay) => relay,
+        Err(error) => return Ok(start_failed(&error)),
+    };
+    let addresses = relay.addresses();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let mut running = JoinSet::new();
+    running.spawn(relay.run(async move { stopped.await.unwrap_or_default() }));
+
+    introduce(addresses, receiver);
+    let shown = show(addresses, &mut received).await;
+    // The relay ends when it is told to or when nobody is left who could tell it.
+    drop(stop);
+    for ended in running.join_all().await {
+        ended.map_err(|error| error.to_string())?;
+    }
+    shown
+}
+
+fn introduce(addresses: Addresses, receiver: SocketAddr) {
+    print(&format!(
+        "A relay listens on http://{}, a receiver on http://{receiver}.\n\n",
+        addresses.callbacks
+    ));
+}
+
+/// Sends the callback and waits for what the receiver gets of it.
+async fn show(
+    addresses: Addresses,
+    received: &mut mpsc::Receiver<Received>,
+) -> Result<Exit, Trouble> {
+    let (relay, path) = (addresses.callbacks, "/hooks/demo-11x");
+    print(&format!(
+        "1. 11x calls back:\n\n   curl http://{relay}{path} -H 'x-api-key: {API_KEY}' -H 'content-type: application/json' -d @-\n\n{}\n",
+        indented(SAMPLE)
+    ));
+    let (status, body) = post(relay, path).await?;
+    print(&format!("2. The relay has it on disk and acks:\n\n   {status}\n   {body}\n\n"));
+    if status != StatusCode::OK {
+        return Err("the relay did not ack the callback".to_owned());
+    }
+    let Ok(Some(got)) = tokio::time::timeout(PATIENCE, received.recv()).await else {
+        return Err(format!("nothing reached the receiver within {} s", PATIENCE.as_secs()));
+    };
+    print(&format!("3. The receiver gets:\n\n{}\n", told(&got)?));
+    if !got.answered.is_success() {
+        return Err(format!("the receiver refused the event with {}", got.answered));
+    }
+    print(&format!("4. The receiver answers {}: delivered.\n", got.answered));
+    Ok(Exit::Done)
+}
+
+async fn post(to: SocketAddr, path: &str) -> Result<(StatusCode, String), Trouble> {
+    let failed = |error: &dyn std::error::Error| format!("the relay did not answer: {error}");
+    let stream = TcpStream::connect(to).await.map_err(|error| failed(&error))?;
+    let (mut sender, connection) = client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| failed(&error))?;
+    let request = Request::post(path)
+        .header(HOST, to.to_string())
+        .header("x-api-key", API_KEY)
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from_static(SAMPLE.as_bytes())))
+        .map_err(|error| error.to_string())?;
+    let exchange = async {
+        let answer = sender.send_request(request).await?;
+        let status = answer.status();
+        let body = answer.into_body().collect().await?.to_bytes();
+        // The connection ends with its sender.
+        drop(sender);
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    };
+    let (exchanged, _) = tokio::join!(exchange, connection);
+    exchanged.map_err(|error: hyper::Error| failed(&error))
+}
+
+/// A delivery as text: its own headers, then the event, indented.
+fn told(got: &Received) -> Result<String, Trouble> {
+    let event: serde_json::Value = serde_json::from_slice(&got.body)
+        .map_err(|error| format!("the receiver got no JSON: {error}"))?;
+    let mut text = format!("POST {}\n", got.path);
+    for (name, value) in &got.head {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        writeln!(text, "{name}: {value}").map_err(|error| error.to_string())?;
+    }
+    let pretty = serde_json::to_string_pretty(&event).map_err(|error| error.to_string())?;
+    Ok(indented(&format!("{text}\n{pretty}\n")))
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("   {line}\n")).collect()
+}
+
+/// The receiver: answers every delivery and tells what it got.
+async fn receive(listener: TcpListener, got: mpsc::Sender<Received>, refuse: bool) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let got = got.clone();
+        let answer = service_fn(move |request| answer(request, got.clone(), refuse));
+        connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    got: mpsc::Sender<Received>,
+    refuse: bool,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let answered = if refuse { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
+    let (head, body) = request.into_parts();
+    if let Ok(body) = body.collect().await {
+        let path = head.uri.path().to_owned();
+        let received = Received { head: head.headers, path, body: body.to_bytes(), answered };
+        // The demo looks at the first delivery only; later ones have nobody to tell.
+        got.try_send(received).unwrap_or_default();
+    }
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = answered;
+    Ok(response)
+}
+
+fn configuration(receiver: SocketAddr, store: &str) -> String {
+    format!(
+        r#"
+[server]
+listen = "127.0.0.1:0"
+shutdown_grace = "2s"
+[admin]
+listen = "127.0.0.1:0"
+[store]
+path = {store:?}
+min_free = "1 MiB"
+[sources.demo-11x]
+provider = "11x"
+auth = {{ kind = "header", secret = "{API_KEY}" }}
+[targets.receiver]
+url = "http://{receiver}/call-events"
+sign = {{ secret = "whsec_aG9va3N3aXRjaC1kZW1vLXNlY3JldC0wMDAwMDAwMQ==" }}
+[[routes]]
+name = "everything"
+to = ["receiver"]
+"#
+    )
+}
+
+const SAMPLE: &str = include_str!("samples/11x.json");
+const API_KEY: &str = "demo-key";
+const LOOPBACK: &str = "127.0.0.1:0";
+const NO_VARIABLES: [(&str, &str); 0] = [];
+
+/// How long the demo waits for an answer or a delivery before it says what is missing.
+const PATIENCE: Duration = Duration::from_secs(15);

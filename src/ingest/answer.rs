@@ -1,0 +1,284 @@
+//! The only place where an answer to a callback gets its status code.
+//!
+//! A success is made from a [`Receipt`] and from nothing else. Everything else is a [`Refusal`],
+//! whose code is never a success; its body is `application/problem+json` (RFC 9457) and says
+//! nothing of a secret or of the relay's insides.
+
+use std::any::Any;
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use http_body_util::Full;
+
+use crate::{
+    provider::auth::Denied,
+    store::{Receipt, StoreError},
+};
+
+/// What a sender is told.
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// How a callback ended, as the `reason` label says it: a closed list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Outcome(pub(super) &'static str);
+
+/// Why a callback is not acked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// No source has this path.
+    UnknownPath,
+    /// The source does not take this method.
+    MethodNotAllowed,
+    /// The sender's address is not in `allow_from`.
+    AddressDenied,
+    /// A credential is not there.
+    CredentialsMissing,
+    /// A credential is not ours.
+    CredentialsWrong,
+    /// A credential is there twice.
+    CredentialsDoubled,
+    /// Every permit is taken.
+    Overloaded,
+    /// This source holds its half of the permits.
+    SourceOverloaded,
+    /// The body is over the source's limit.
+    TooLarge,
+    /// The content encoding is not known, or the body is not in it.
+    UnsupportedEncoding,
+    /// The whole body was not there in time.
+    BodyDeadline,
+    /// The connection broke before the body was whole.
+    BodyBroken,
+    /// Authentic, but unreadable, at a source that refuses such bodies.
+    Unreadable,
+    /// The commit took longer than `commit_wait`.
+    StoreSlow,
+    /// The queue before the store is full.
+    StoreOverloaded,
+    /// The store failed.
+    StoreFailed,
+    /// The disk has less free space than `min_free`.
+    DiskReserve,
+    /// The relay is stopping.
+    ShuttingDown,
+    /// A bug of ours.
+    Panicked,
+}
+
+/// Acks a callback. There is no other way to a success answer, and no way here without the
+/// proof that its event is on disk.
+pub(super) fn ack(receipt: &Receipt, code: StatusCode) -> Answer {
+    let outcome = if receipt.is_duplicate() {
+        DUPLICATE
+    } else if receipt.is_quarantined() {
+        QUARANTINED
+    } else {
+        ACCEPTED
+    };
+    answer(code, outcome, "application/json", format!(r#"{{"id":"{}"}}"#, receipt.id()))
+}
+
+/// Refuses a callback.
+pub(super) fn refuse(refusal: Refusal) -> Answer {
+    let (code, detail) = refusal.spoken();
+    let title = code.canonical_reason().unwrap_or_default();
+    let body = format!(
+        r#"{{"type":"about:blank","title":"{title}","status":{},"detail":"{detail}"}}"#,
+        code.as_u16()
+    );
+    let mut answer = answer(code, Outcome(refusal.reason()), "application/problem+json", body);
+    if code == StatusCode::SERVICE_UNAVAILABLE {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+    }
+    answer
+}
+
+/// Refuses a callback whose method the source does not take, and says which it does.
+pub(super) fn refuse_method(allow: &HeaderValue) -> Answer {
+    let mut answer = refuse(Refusal::MethodNotAllowed);
+    answer.headers_mut().insert(ALLOW, allow.clone());
+    answer
+}
+
+/// Refuses a callback that is not authentic; `offers_basic` where Basic may follow.
+pub(super) fn refuse_denied(denied: Denied, offers_basic: bool) -> Answer {
+    let mut answer = refuse(match denied {
+        Denied::Missing => Refusal::CredentialsMissing,
+        Denied::Wrong => Refusal::CredentialsWrong,
+        Denied::Doubled => Refusal::CredentialsDoubled,
+    });
+    let challenge = if offers_basic { BASIC_CHALLENGE } else { OTHER_CHALLENGE };
+    answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    answer
+}
+
+/// What a sender is told when a bug of ours met its callback.
+pub(super) fn panicked(_panic: Box<dyn Any + Send>) -> Answer {
+    refuse(Refusal::Panicked)
+}
+
+/// The outcome of an answer: its own, or the one that a layer of tower-http's stands for.
+pub(super) fn with_own_words<B>(answer: Response<B>) -> Result<Response<B>, Answer> {
+    if answer.extensions().get::<Outcome>().is_some() {
+        return Ok(answer);
+    }
+    Err(refuse(match answer.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Refusal::UnsupportedEncoding,
+        _ => Refusal::Panicked,
+    }))
+}
+
+/// Says that the connection ends with this answer: the rest of the body is not waited for.
+pub(super) fn close_after<B>(answer: &mut Response<B>) {
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
+/// Stored, and new.
+pub(super) const ACCEPTED: Outcome = Outcome("accepted");
+/// Stored before.
+pub(super) const DUPLICATE: Outcome = Outcome("duplicate");
+/// Stored, and waiting for a person.
+pub(super) const QUARANTINED: Outcome = Outcome("quarantined");
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// Every refusal, for the series that exist from the start.
+    pub(super) const ALL: &'static [Self] = &[
+        Self::UnknownPath,
+        Self::MethodNotAllowed,
+        Self::AddressDenied,
+        Self::CredentialsMissing,
+        Self::CredentialsWrong,
+        Self::CredentialsDoubled,
+        Self::Overloaded,
+        Self::SourceOverloaded,
+        Self::TooLarge,
+        Self::UnsupportedEncoding,
+        Self::BodyDeadline,
+        Self::BodyBroken,
+        Self::Unreadable,
+        Self::StoreSlow,
+        Self::StoreOverloaded,
+        Self::StoreFailed,
+        Self::DiskReserve,
+        Self::ShuttingDown,
+        Self::Panicked,
+    ];
+
+    /// The word for the log and the counter.
+    pub(super) const fn reason(self) -> &'static str {
+        match self {
+            Self::UnknownPath => "unknown_path",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::AddressDenied => "address_denied",
+            Self::CredentialsMissing => "credentials_missing",
+            Self::CredentialsWrong => "credentials_wrong",
+            Self::CredentialsDoubled => "credentials_doubled",
+            Self::Overloaded => "overloaded",
+            Self::SourceOverloaded => "source_overloaded",
+            Self::TooLarge => "too_large",
+            Self::UnsupportedEncoding => "unsupported_encoding",
+            Self::BodyDeadline => "body_deadline",
+            Self::BodyBroken => "body_broken",
+            Self::Unreadable => "unreadable",
+            Self::StoreSlow => "store_slow",
+            Self::StoreOverloaded => "store_overloaded",
+            Self::StoreFailed => "store_failed",
+            Self::DiskReserve => "disk_reserve",
+            Self::ShuttingDown => "shutting_down",
+            Self::Panicked => "panicked",
+        }
+    }
+
+    /// The code and the sentence a sender gets. The three ways of failing to authenticate sound
+    /// alike: which of them it was is for the operator's log.
+    pub(super) const fn spoken(self) -> (StatusCode, &'static str) {
+        match self {
+            Self::UnknownPath => (StatusCode::NOT_FOUND, "no source listens at this path"),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "this source does not take this method")
+            }
+            Self::AddressDenied => (StatusCode::FORBIDDEN, "this address may not send here"),
+            Self::CredentialsMissing | Self::CredentialsWrong | Self::CredentialsDoubled => {
+                (StatusCode::UNAUTHORIZED, "the credentials of this source are required, once")
+            }
+            Self::TooLarge => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "the body is over the limit of this source")
+            }
+            Self::UnsupportedEncoding => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the body plain, gzip or deflate")
+            }
+            Self::BodyDeadline => {
+                (StatusCode::REQUEST_TIMEOUT, "the whole body did not arrive in time")
+            }
+            Self::BodyBroken => (StatusCode::BAD_REQUEST, "the body ended before it was whole"),
+            Self::Unreadable => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "the body is not a callback of this provider")
+            }
+            Self::Overloaded | Self::SourceOverloaded | Self::StoreOverloaded => {
+                (StatusCode::SERVICE_UNAVAILABLE, "the relay is overloaded; send again later")
+            }
+            Self::StoreSlow | Self::StoreFailed | Self::DiskReserve => {
+                (StatusCode::SERVICE_UNAVAILABLE, "the event could not be stored; send again later")
+            }
+            Self::ShuttingDown => {
+                (StatusCode::SERVICE_UNAVAILABLE, "the relay is restarting; send again later")
+            }
+            Self::Panicked => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "the relay failed; the event was not stored")
+            }
+        }
+    }
+}
+
+impl From<&StoreError> for Refusal {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::DiskReserve => Self::DiskReserve,
+            StoreError::Overloaded => Self::StoreOverloaded,
+            StoreError::Closed => Self::ShuttingDown,
+            StoreError::Io(_) | StoreError::Unstorable(_) => Self::StoreFailed,
+        }
+    }
+}
+
+fn answer(code: StatusCode, outcome: Outcome, content_type: &'static str, body: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = code;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer.extensions_mut().insert(outcome);
+    answer
+}
+
+/// Seconds after which a sender may try again; long enough for a restart.
+const RETRY_AFTER_SECONDS: &str = "5";
+const BASIC_CHALLENGE: &str = r#"Basic realm="hookswitch", charset="UTF-8""#;
+/// RFC 9110 wants a challenge in every 401; the scheme is the source's own.
+const OTHER_CHALLENGE: &str = r#"Hookswitch realm="hookswitch""#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_refusal_is_a_success_or_a_redirect_or_429() {
+        for refusal in Refusal::ALL {
+            let (code, _) = refusal.spoken();
+            assert!(code.as_u16() >= 400 && code != StatusCode::TOO_MANY_REQUESTS, "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn every_503_says_when_to_send_again() {
+        for refusal in Refusal::ALL {
+            let answer = refuse(*refusal);
+            let says = answer.headers().contains_key(RETRY_AFTER);
+            assert_eq!(says, answer.status() == StatusCode::SERVICE_UNAVAILABLE, "{refusal:?}");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Assembles the rooms: bind, run, drain.
+//!
+//! [`Relay::bind`] takes the addresses and opens the store, and starts nothing: a relay that
+//! cannot start fails here, with one clear error. [`Relay::run`] starts the rooms and ends when
+//! it is told to, in this order: no new callbacks, the callbacks in flight are answered,
+//! deliveries that are out come back, the store is closed.
+
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use crate::{
+    admin::{self, Admin},
+    clock::Clock,
+    config::Config,
+    delivery::Dispatcher,
+    drain::Drain,
+    event::SourceName,
+    ingest::{self, Ingest},
+    metrics::Metrics,
+    route::{Routes, TargetName},
+    store::{
+        Store,
+        sqlite::{OpenError, Sqlite},
+    },
+};
+
+/// A relay that is ready to run.
+#[derive(Debug)]
+pub struct Relay {
+    listeners: Listeners,
+    store: Arc<dyn Store>,
+    rooms: Rooms,
+    clock: Clock,
+    metrics: Metrics,
+}
+
+/// The addresses a relay took.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// Where callbacks come in.
+    pub callbacks: SocketAddr,
+    /// Where operators ask.
+    pub admin: SocketAddr,
+}
+
+/// The listeners of a relay that is not running yet.
+#[derive(Debug)]
+pub struct Listeners {
+    ingest: Ingest,
+    admin: Admin,
+}
+
+/// The settings that are left once the listeners are bound and the store is open.
+#[derive(Debug)]
+struct Rooms {
+    ingest: ingest::Settings,
+    admin: admin::Settings,
+    delivery: crate::delivery::Settings,
+    routes: Routes,
+    shutdown_grace: Duration,
+}
+
+/// Why a relay did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address could not be taken.
+    #[error("cannot listen on {address} ([{table}] listen): {source}")]
+    Listen {
+        /// The table of relay.toml that names it.
+        table: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The store could not be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// A target could not be made ready.
+    #[error(transparent)]
+    Delivery(#[from] crate::delivery::StartError),
+}
+
+/// How a relay ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything that was under way came to its end within the grace time.
+    Drained,
+    /// The grace time was over first. Nothing acked is lost: what was out is tried again at the
+    /// next start.
+    GraceOver,
+}
+
+// === impl Listeners ===
+
+impl Listeners {
+    /// Takes both addresses.
+    pub async fn bind(config: &Config) -> Result<Self, StartError> {
+        let failed = |table, address| move |source| StartError::Listen { table, address, source };
+        let (callbacks, operators) = (config.ingest.listen, config.admin.listen);
+        Ok(Self {
+            ingest: Ingest::bind(callbacks).await.map_err(failed("server", callbacks))?,
+            admin: Admin::bind(operators).await.map_err(failed("admin", operators))?,
+        })
+    }
+
+    /// The addresses that were taken.
+    pub fn addresses(&self) -> Addresses {
+        Addresses { callbacks: self.ingest.address(), admin: self.admin.address() }
+    }
+}
+
+// === impl Relay ===
+
+impl Relay {
+    /// Takes the addresses and opens the store; starts nothing.
+    pub async fn bind(config: Config) -> Result<Self, StartError> {
+        let (clock, metrics) = (Clock::system(), Metrics::new());
+        let listeners = Listeners::bind(&config).await?;
+        let admin = listeners.addresses().admin;
+        let store = Sqlite::open(&config.store, clock.clone(), &metrics, Some(admin))?;
+        let sources: Vec<SourceName> =
+            config.ingest.sources.iter().map(|source| source.name.clone()).collect();
+        let targets: Vec<TargetName> =
+            config.delivery.targets.iter().map(|target| target.name.clone()).collect();
+        store.declare(&sources, &targets);
+        Ok(Self::assemble(config, listeners, store, clock, metrics))
+    }
+
+    /// A relay on a store of the caller's.
+    pub fn assemble(
+        config: Config,
+        listeners: Listeners,
+        store: Arc<dyn Store>,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Self {
+        let rooms = Rooms {
+            ingest: config.ingest,
+            admin: config.admin,
+            delivery: config.delivery,
+            routes: Routes::new(config.routes),
+            shutdown_grace: config.shutdown_grace,
+        };
+        Self { listeners, store, rooms, clock, metrics }
+    }
+
+    /// The addresses that were taken.
+    pub fn addresses(&self) -> Addresses {
+        self.listeners.addresses()
+    }
+
+    /// Runs until `shutdown` resolves, then drains.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Ended, StartError> {
+        let Self { listeners, store, rooms, clock, metrics } = self;
+        describe_build(&metrics, &clock);
+        let (callbacks, deliveries, operators) = (Drain::new(), Drain::new(), Drain::new());
+        // The targets first: they can fail to start, and then nothing has begun.
+        Dispatcher::start(&rooms.delivery, &store, &deliveries, &clock, &metrics)?;
+        listeners.admin.run(
+            rooms.admin.token,
+            metrics.clone(),
+            Arc::clone(&store),
+            callbacks.clone(),
+            &operators,
+        );
+        let shared = (Arc::clone(&store), clock);
+        listeners.ingest.run(rooms.ingest, rooms.routes, shared, &metrics, &callbacks);
+
+        shutdown.await;
+        tracing::info!(grace_ms = rooms.shutdown_grace.as_millis(), "stopping");
+        let deadline = tokio::time::Instant::now() + rooms.shutdown_grace;
+        let left = || deadline.saturating_duration_since(tokio::time::Instant::now());
+        // Attempts that are out may end while the last callbacks are answered.
+        deliveries.stop();
+        let answered = callbacks.finish(left()).await;
+        let came_back = deliveries.finish(left()).await;
+        // The store is closed whatever the grace time says: it holds what was acked.
+        if let Err(error) = store.close().await {
+            tracing::error!(%error, "the store was not closed cleanly");
+        }
+        operators.finish(CLOSING_TIME).await;
+        Ok(if answered && came_back { Ended::Drained } else { Ended::GraceOver })
+    }
+}
+
+/// `build_info` and `start_time_seconds`.
+fn describe_build(metrics: &Metrics, clock: &Clock) {
+    metrics
+        .gauges("build_info", "1; the labels say what is running.", &["version"])
+        .with_label_values(&[env!("CARGO_PKG_VERSION")])
+        .set(1);
+    metrics
+        .gauge("start_time_seconds", "When the relay started, as unix time.")
+        .set(clock.now().as_second());
+}
+
+/// How long a scrape that is under way may take at the very end.
+const CLOSING_TIME: Duration = Duration::from_millis(500);

@@ -1,0 +1,230 @@
+//! The command line: what it prints and what it exits with.
+
+use std::{fs, net::TcpListener, path::Path, process::Output};
+
+use tempfile::tempdir;
+
+use crate::harness::{Process, Setup, within, write_config};
+
+async fn run(arguments: &[&str], folder: &Path) -> Output {
+    let mut command = Process::command();
+    command.args(arguments).current_dir(folder);
+    within("the command's end", command.output()).await.unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+// --- demo ---
+
+#[tokio::test]
+async fn the_demo_shows_callback_ack_event_and_delivery() {
+    let folder = tempdir().unwrap();
+
+    let demo = run(&["demo"], folder.path()).await;
+
+    let shown = out(&demo);
+    assert_eq!(demo.status.code(), Some(0), "{shown}{}", err(&demo));
+    for part in [
+        "x-api-key",
+        "\"callId\": \"call.demo0001\"",
+        "200 OK",
+        "webhook-signature: v1,",
+        "\"type\": \"call.completed\"",
+        "\"e164\": \"+15550100123\"",
+        "delivered",
+    ] {
+        assert!(shown.contains(part), "no {part} in:\n{shown}");
+    }
+    assert!(
+        fs::read_dir(folder.path()).unwrap().next().is_none(),
+        "the demo leaves nothing behind"
+    );
+}
+
+#[tokio::test]
+async fn the_demo_fails_when_its_receiver_refuses() {
+    let folder = tempdir().unwrap();
+
+    let demo = run(&["demo", "--refuse"], folder.path()).await;
+
+    assert_eq!(demo.status.code(), Some(1), "{}", out(&demo));
+    assert!(err(&demo).contains("the receiver refused the event with 500"), "{}", err(&demo));
+}
+
+// --- what does not start, and why ---
+
+#[tokio::test]
+async fn every_problem_of_a_configuration_is_told_at_once_and_nothing_is_started() {
+    let folder = tempdir().unwrap();
+    let text = "[store]\npath = \"started.db\"\nretentoin = \"1d\"\n\n[server]\nlisten = 8080\n\n\
+                [sources.calls]\nprovider = \"12x\"\n";
+    write_config(folder.path(), text);
+
+    let served = run(&["serve"], folder.path()).await;
+
+    assert_eq!(served.status.code(), Some(78));
+    let told = err(&served);
+    for place in ["relay.toml:3:1", "relay.toml:6:10", "relay.toml:9:12"] {
+        assert!(told.contains(place), "no {place} in:\n{told}");
+    }
+    assert!(told.contains("retention"), "{told}");
+    assert!(!folder.path().join("started.db").exists());
+}
+
+#[tokio::test]
+async fn a_missing_configuration_is_78_and_names_the_file() {
+    let folder = tempdir().unwrap();
+
+    let served = run(&["serve", "--config", "nowhere.toml"], folder.path()).await;
+
+    assert_eq!(served.status.code(), Some(78));
+    assert!(err(&served).contains("nowhere.toml"), "{}", err(&served));
+}
+
+#[tokio::test]
+async fn a_missing_secret_variable_is_78_and_names_it_with_its_place() {
+    let setup = Setup::new()
+        .source("provider = \"11x\"\nauth = { kind = \"header\", secret = { env = \"HOOKSWITCH_TEST_UNSET\" } }");
+    write_config(&setup.folder(), &setup.text());
+
+    let served = run(&["serve"], &setup.folder()).await;
+
+    assert_eq!(served.status.code(), Some(78));
+    let told = err(&served);
+    assert!(told.contains("HOOKSWITCH_TEST_UNSET") && told.contains("relay.toml:"), "{told}");
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_69_in_one_line() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let setup = Setup::new();
+    let text = setup.text().replacen("127.0.0.1:0", &address, 1);
+    write_config(&setup.folder(), &text);
+
+    let served = run(&["serve", "--log", "off"], &setup.folder()).await;
+
+    assert_eq!(served.status.code(), Some(69), "{}", err(&served));
+    let told = err(&served);
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(told.contains(&address), "{told}");
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_opened_is_73_in_one_line() {
+    let cases: [(&str, fn(&Path)); 3] = [
+        ("a directory", |path| fs::create_dir(path).unwrap()),
+        ("not a database", |path| {
+            fs::write(path, b"this is no database at all, but text").unwrap()
+        }),
+        ("below a file", |path| {
+            fs::remove_dir_all(path.parent().unwrap()).unwrap_or_default();
+            fs::write(path.parent().unwrap(), b"").unwrap();
+        }),
+    ];
+    for (case, spoil) in cases {
+        let setup = Setup::new();
+        let folder = setup.folder();
+        let path = folder.join("sub/relay.db");
+        fs::create_dir(folder.join("sub")).unwrap();
+        spoil(&path);
+        let own = format!("{:?}", setup.store_path());
+        write_config(&folder, &setup.text().replace(&own, &format!("{path:?}")));
+
+        let served = run(&["serve", "--log", "off"], &folder).await;
+
+        assert_eq!(served.status.code(), Some(73), "{case}: {}", err(&served));
+        let told = err(&served);
+        assert_eq!(told.lines().count(), 1, "{case}: {told}");
+        assert!(told.contains("relay.db"), "{case}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_relay_on_the_same_store_is_75_and_names_the_first() {
+    let setup = Setup::new();
+    let config = write_config(&setup.folder(), &setup.text());
+    let first = Process::serve(&config).await;
+
+    let second = run(&["serve", "--log", "off"], &setup.folder()).await;
+
+    assert_eq!(second.status.code(), Some(75), "{}", err(&second));
+    let told = err(&second);
+    assert!(told.contains(&first.id().to_string()), "the pid: {told}");
+    assert!(told.contains(&first.admin.to_string()), "the admin address: {told}");
+    first.kill().await;
+    let third = Process::serve(&config).await;
+    third.kill().await;
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_is_64() {
+    let folder = tempdir().unwrap();
+    for arguments in [&["swerve"][..], &["serve", "--port", "1"], &[]] {
+        assert_eq!(run(arguments, folder.path()).await.status.code(), Some(64), "{arguments:?}");
+    }
+    for arguments in [&["--help"][..], &["--version"], &["serve", "--help"]] {
+        assert_eq!(run(arguments, folder.path()).await.status.code(), Some(0), "{arguments:?}");
+    }
+}
+
+// --- what ships ---
+
+#[tokio::test]
+async fn the_shipped_relay_toml_has_no_problem_and_runs() {
+    let folder = tempdir().unwrap();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("relay.toml");
+    let shipped = fs::read_to_string(shipped).unwrap();
+    write_config(folder.path(), &shipped);
+
+    let check = run(&["check"], folder.path()).await;
+    assert_eq!(check.status.code(), Some(0), "{}", out(&check));
+
+    // On free ports, since the shipped ones may be in use.
+    let text =
+        shipped.replace("127.0.0.1:8080", "127.0.0.1:0").replace("127.0.0.1:9090", "127.0.0.1:0");
+    assert_ne!(text, shipped);
+    let config = write_config(folder.path(), &text);
+    let mut command = Process::command();
+    command
+        .args(["serve", "--log-format", "json", "--config"])
+        .arg(&config)
+        .current_dir(folder.path());
+    let relay = Process::listening(command).await;
+    assert!(relay.callbacks.ip().is_loopback() && relay.admin.ip().is_loopback());
+    let (status, _) = relay.terminate().await;
+    assert_eq!(status.code(), Some(0));
+    assert!(folder.path().join("data/hookswitch.db").exists());
+}
+
+#[tokio::test]
+async fn check_reports_problems_as_json_for_scripts() {
+    let folder = tempdir().unwrap();
+    write_config(folder.path(), "[server]\nlistne = \"127.0.0.1:0\"\n");
+
+    let check = run(&["check", "--json"], folder.path()).await;
+
+    assert_eq!(check.status.code(), Some(78));
+    let report: serde_json::Value = serde_json::from_str(&out(&check)).unwrap();
+    assert_eq!(report["ok"], false);
+    let problems = report["problems"].as_array().unwrap();
+    let unknown = problems.iter().find(|problem| problem["place"]["line"] == 2).unwrap();
+    assert_eq!(unknown["place"]["column"], 1);
+    assert_eq!(unknown["severity"], "error");
+}
+
+#[tokio::test]
+async fn the_event_schema_is_printed_as_json() {
+    let folder = tempdir().unwrap();
+
+    let printed = run(&["schema", "event"], folder.path()).await;
+
+    let schema: serde_json::Value = serde_json::from_str(&out(&printed)).unwrap();
+    assert_eq!(schema["$id"], "urn:hookswitch:call-event:1");
+}

@@ -1,0 +1,178 @@
+//! Every routed target gets every event: retries, dead letters, restarts.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::harness::{Relay, Reply, Setup, Target, callback, eventually, post};
+
+const QUICK: &str = "retry = { initial = \"20ms\", factor = 2, max = \"100ms\" }";
+
+async fn deliveries(relay: &Relay, target: &str, state: &str) -> f64 {
+    let labels = [("target", target), ("state", state)];
+    relay.metrics().await.get("hookswitch_deliveries", &labels)
+}
+
+#[tokio::test]
+async fn a_failed_attempt_is_repeated_under_the_same_id_until_the_target_has_it() {
+    let target = Target::scripted(|nth, _| Reply::status(if nth < 3 { 500 } else { 200 })).await;
+    let relay = Setup::new().target("crm", &target, QUICK).start().await;
+
+    let ack = post(&relay.url(), &callback("call.1")).await;
+
+    let got = target.received(4).await;
+    assert_eq!(target.ids(), [ack.id()].into());
+    let attempts: Vec<&str> = got.iter().map(|got| got.header("hookswitch-attempt")).collect();
+    assert_eq!(attempts, ["1", "2", "3", "4"]);
+    assert!(got.iter().all(|got| got.header("hookswitch-round") == "0"));
+    eventually("the delivery", || async { deliveries(&relay, "crm", "delivered").await == 1.0 })
+        .await;
+    let page = relay.metrics().await;
+    let retried = [("target", "crm"), ("outcome", "retry"), ("cause", "5xx")];
+    assert_eq!(page.get("hookswitch_delivery_attempts_total", &retried), 3.0);
+}
+
+#[tokio::test]
+async fn retry_after_makes_the_next_attempt_later() {
+    let target = Target::scripted(|nth, _| match nth {
+        0 => Reply::Answer(503, vec![("retry-after", "1".to_owned())], Bytes::new()),
+        _ => Reply::status(200),
+    })
+    .await;
+    let relay = Setup::new().target("crm", &target, QUICK).start().await;
+    let began = tokio::time::Instant::now();
+
+    post(&relay.url(), &callback("call.1")).await;
+    target.received(2).await;
+
+    // Earlier would be wrong however busy the machine is; later is not judged.
+    assert!(began.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_permanent_answer_is_a_dead_letter_with_reason_code_and_first_bytes() {
+    let target = Target::scripted(|_, _| {
+        Reply::Answer(410, Vec::new(), Bytes::from_static(b"this endpoint has moved away"))
+    })
+    .await;
+    let setup = Setup::new().target("crm", &target, QUICK);
+    let mut store = None;
+    let relay = setup
+        .start_on(|real| {
+            store = Some(std::sync::Arc::clone(&real));
+            real
+        })
+        .await;
+
+    let ack = post(&relay.url(), &callback("call.1")).await;
+    eventually("the dead letter", || async { deliveries(&relay, "crm", "dead").await == 1.0 })
+        .await;
+
+    let letters = store.unwrap().dead_letters(None, None, 10).await.unwrap();
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].event.to_string(), ack.id());
+    assert_eq!(letters[0].reason, "permanent");
+    assert_eq!(letters[0].status, Some(410));
+    assert_eq!(letters[0].snippet.as_deref(), Some(b"this endpoint has moved away".as_slice()));
+    let page = relay.metrics().await;
+    let dead = [("target", "crm"), ("reason", "permanent")];
+    assert_eq!(page.get("hookswitch_dead_letters_total", &dead), 1.0);
+    page.assert_balanced(&["calls"], &["crm"]);
+}
+
+#[tokio::test]
+async fn the_end_of_the_schedule_is_a_dead_letter_too() {
+    let target = Target::answering(500).await;
+    let keys = "retry = { schedule = [\"10ms\", \"10ms\"] }";
+    let relay = Setup::new().target("crm", &target, keys).start().await;
+
+    post(&relay.url(), &callback("call.1")).await;
+
+    eventually("the dead letter", || async { deliveries(&relay, "crm", "dead").await == 1.0 })
+        .await;
+    assert_eq!(target.got().len(), 3);
+    let page = relay.metrics().await;
+    let dead = [("target", "crm"), ("reason", "attempts_exhausted")];
+    assert_eq!(page.get("hookswitch_dead_letters_total", &dead), 1.0);
+}
+
+#[tokio::test]
+async fn a_target_that_never_answers_delays_no_other() {
+    let (dead, alive) =
+        (Target::scripted(|_, _| Reply::Silence).await, Target::answering(200).await);
+    let relay = Setup::new()
+        .target("dead", &dead, "timeout = \"60s\"")
+        .target("alive", &alive, "")
+        .start()
+        .await;
+
+    for call in 0..100 {
+        post(&relay.url(), &callback(&format!("call.{call}"))).await;
+    }
+
+    alive.received(100).await;
+    assert_eq!(deliveries(&relay, "dead", "pending").await, 100.0);
+}
+
+#[tokio::test]
+async fn a_target_never_has_more_requests_out_than_its_concurrency() {
+    let target = Target::scripted(|_, _| {
+        Reply::After(Duration::from_millis(5), Box::new(Reply::status(200)))
+    })
+    .await;
+    let relay = Setup::new().target("crm", &target, "concurrency = 3").start().await;
+
+    let sends = (0..60).map(|call| {
+        let url = relay.url();
+        async move { post(&url, &callback(&format!("call.{call}"))).await.id() }
+    });
+    relay.told(sends).await;
+
+    target.received(60).await;
+    assert_eq!(target.most_out(), 3);
+}
+
+#[tokio::test]
+async fn after_a_restart_the_schedule_goes_on_where_it_was() {
+    let target = Target::scripted(|nth, _| Reply::status(if nth < 2 { 500 } else { 200 })).await;
+    let keys = "retry = { schedule = [\"10ms\", \"400ms\", \"10ms\"] }";
+    let setup = Setup::new().target("crm", &target, keys);
+    let relay = setup.start().await;
+    let ack = post(&relay.url(), &callback("call.1")).await;
+    target.received(2).await;
+    eventually("the second failure to be stored", || async {
+        let labels = [("target", "crm"), ("outcome", "retry"), ("cause", "5xx")];
+        relay.metrics().await.get("hookswitch_delivery_attempts_total", &labels) == 2.0
+    })
+    .await;
+    relay.stop().await;
+
+    let relay = setup.start().await;
+
+    let got = target.received(3).await;
+    assert_eq!(got[2].id(), ack.id());
+    assert_eq!(got[2].header("hookswitch-attempt"), "3");
+    eventually("the delivery", || async { deliveries(&relay, "crm", "delivered").await == 1.0 })
+        .await;
+}
+
+#[tokio::test]
+async fn a_redirect_is_a_failure_and_is_not_followed() {
+    let elsewhere = Target::answering(200).await;
+    let url = elsewhere.url();
+    let target = Target::scripted(move |_, _| {
+        Reply::Answer(307, vec![("location", url.clone())], Bytes::new())
+    })
+    .await;
+    let keys = "retry = { schedule = [\"10ms\"] }";
+    let relay = Setup::new().target("crm", &target, keys).start().await;
+
+    post(&relay.url(), &callback("call.1")).await;
+
+    eventually("the dead letter", || async { deliveries(&relay, "crm", "dead").await == 1.0 })
+        .await;
+    assert!(elsewhere.got().is_empty());
+    let page = relay.metrics().await;
+    let redirected = [("target", "crm"), ("outcome", "retry"), ("cause", "3xx")];
+    assert_eq!(page.get("hookswitch_delivery_attempts_total", &redirected), 1.0);
+}

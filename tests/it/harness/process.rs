@@ -1,0 +1,96 @@
+//! The real binary, as an operator runs it.
+
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    path::Path,
+    process::{ExitStatus, Stdio},
+};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader, Lines},
+    process::{Child, ChildStderr, Command},
+};
+
+use crate::harness::within;
+
+/// A `hookswitch serve` that is killed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) callbacks: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    log: Lines<BufReader<ChildStderr>>,
+}
+
+// === impl Process ===
+
+impl Process {
+    /// The command itself, for tests that expect it not to run.
+    pub(crate) fn command() -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hookswitch"));
+        command.env_remove("HOOKSWITCH_LOG").kill_on_drop(true).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts `serve` on relay.toml and waits until it listens.
+    pub(crate) async fn serve(config: &Path) -> Self {
+        let mut command = Self::command();
+        command.args(["serve", "--log-format", "json", "--config"]).arg(config);
+        Self::listening(command).await
+    }
+
+    /// Starts a command that ends up as `serve --log-format json`.
+    pub(crate) async fn listening(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        loop {
+            let line = within("the relay to listen", log.next_line()).await.unwrap();
+            let line = line.expect("the relay ended before it listened");
+            let Ok(entry) = serde_json::from_str::<serde_json::Value>(&line) else {
+                panic!("{line}");
+            };
+            if let (Some(callbacks), Some(admin)) =
+                (entry["callbacks"].as_str(), entry["admin"].as_str())
+            {
+                let (callbacks, admin) = (callbacks.parse().unwrap(), admin.parse().unwrap());
+                return Self { child, callbacks, admin, log };
+            }
+        }
+    }
+
+    pub(crate) fn id(&self) -> i32 {
+        i32::try_from(self.child.id().unwrap()).unwrap()
+    }
+
+    /// For a relay that runs under a tracer: the process that is traced.
+    fn traced(&self) -> Option<i32> {
+        let id = self.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
+        children.split_whitespace().next()?.parse().ok()
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// `SIGTERM`, and waits for its end. What it logged meanwhile comes with it.
+    pub(crate) async fn terminate(mut self) -> (ExitStatus, Vec<String>) {
+        let pid =
+            rustix::process::Pid::from_raw(self.traced().unwrap_or_else(|| self.id())).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let mut lines = Vec::new();
+        while let Ok(Some(line)) = within("the relay's last lines", self.log.next_line()).await {
+            lines.push(line);
+        }
+        (within("the relay's end", self.child.wait()).await.unwrap(), lines)
+    }
+}
+
+/// Writes relay.toml into a folder and returns its path.
+pub(crate) fn write_config(folder: &Path, text: &str) -> std::path::PathBuf {
+    let path = folder.join("relay.toml");
+    std::fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+    path
+}

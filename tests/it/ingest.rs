@@ -1,0 +1,580 @@
+//! The ack contract: what happened, and what the sender is told, through real sockets.
+
+use std::{
+    io::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hookswitch::{
+    event::{EventId, SourceName},
+    route::TargetName,
+    store::{
+        Admission, Answer, Attempt, DeadFilter, DeadLetter, Delivery, DeliveryId, DeliveryRecord,
+        Due, EventCursor, EventFilter, EventPage, Order, PastAttempt, Receipt, Settlement, Store,
+        StoreError, StoredEvent, Totals,
+    },
+};
+use jiff::Timestamp;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use crate::harness::{API_KEY, Ack, Raw, Relay, Setup, Target, callback, client, eventually, post};
+
+/// Sends `body` with these headers.
+async fn send(relay: &Relay, headers: &[(&str, &str)], body: impl Into<reqwest::Body>) -> Ack {
+    let mut request = client().post(relay.url()).body(body);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    Ack::of(request.send().await.unwrap()).await
+}
+
+fn assert_is_a_problem(ack: &Ack, status: u16) {
+    assert_eq!(ack.status, status, "{ack:?}");
+    assert_eq!(ack.headers["content-type"], "application/problem+json");
+    let problem: Value = serde_json::from_str(&ack.body).unwrap();
+    assert_eq!(problem["status"], status);
+    assert!(problem["title"].is_string() && problem["detail"].is_string(), "{problem}");
+    assert!(!ack.body.contains(API_KEY));
+}
+
+async fn counted(relay: &Relay, code: &str, reason: &str) -> f64 {
+    let labels = [("source", "calls"), ("code", code), ("reason", reason)];
+    relay.metrics().await.get("hookswitch_ingest_requests_total", &labels)
+}
+
+async fn accepted(relay: &Relay) -> f64 {
+    relay.metrics().await.get("hookswitch_events_accepted_total", &[("source", "calls")])
+}
+
+// --- where ---
+
+#[tokio::test]
+async fn an_unknown_path_is_404_and_a_method_the_source_does_not_take_is_405_with_allow() {
+    let relay = Setup::new().start().await;
+    let base = format!("http://{}", relay.callbacks());
+
+    for path in ["/", "/hooks", "/hooks/", "/hooks/other", "/hooks/calls/token", "/hooks/calls/"] {
+        let ack = Ack::of(client().post(format!("{base}{path}")).send().await.unwrap()).await;
+        assert_is_a_problem(&ack, 404);
+    }
+    for method in [Method::GET, Method::PUT, Method::DELETE, Method::OPTIONS] {
+        let request = client().request(method.clone(), relay.url()).header("x-api-key", API_KEY);
+        let ack = Ack::of(request.send().await.unwrap()).await;
+        assert_eq!(ack.status, 405, "{method}");
+        assert_eq!(ack.headers["allow"], "POST");
+    }
+    let head = client().head(relay.url()).header("x-api-key", API_KEY).send().await.unwrap();
+    assert_eq!(head.status(), 405);
+    assert_eq!(accepted(&relay).await, 0.0);
+}
+
+// --- who ---
+
+#[tokio::test]
+async fn a_missing_wrong_or_doubled_credential_is_401_and_nothing_is_stored() {
+    let relay = Setup::new().start().await;
+    let body = callback("call.1").to_string();
+
+    let missing = send(&relay, &[], body.clone()).await;
+    let wrong = send(&relay, &[("x-api-key", "test-kez")], body.clone()).await;
+    let empty = send(&relay, &[("x-api-key", "")], body.clone()).await;
+    let doubled = [("x-api-key", API_KEY), ("x-api-key", API_KEY)];
+    let doubled = send(&relay, &doubled, body).await;
+
+    for ack in [&missing, &wrong, &empty, &doubled] {
+        assert_is_a_problem(ack, 401);
+        assert!(ack.headers.contains_key("www-authenticate"));
+    }
+    // A stranger cannot tell from the answer what was wrong.
+    assert!(missing.body == wrong.body && wrong.body == doubled.body);
+    assert_eq!(counted(&relay, "401", "credentials_missing").await, 1.0);
+    assert_eq!(counted(&relay, "401", "credentials_wrong").await, 2.0);
+    assert_eq!(counted(&relay, "401", "credentials_doubled").await, 1.0);
+    assert_eq!(accepted(&relay).await, 0.0);
+}
+
+#[tokio::test]
+async fn while_a_secret_is_rotated_the_old_and_the_new_one_pass() {
+    let relay = Setup::new()
+        .source("provider = \"11x\"\nauth = { kind = \"header\", secret = [\"new-key\", \"test-key\"] }")
+        .start()
+        .await;
+
+    for (call, key) in [("call.1", "new-key"), ("call.2", "test-key")] {
+        let body = callback(call).to_string();
+        assert_eq!(send(&relay, &[("x-api-key", key)], body).await.status, 200, "{key}");
+    }
+    let body = callback("call.3").to_string();
+    assert_eq!(send(&relay, &[("x-api-key", "older-key")], body).await.status, 401);
+}
+
+#[tokio::test]
+async fn basic_is_offered_where_it_may_follow() {
+    let relay = Setup::new()
+        .source("provider = \"11x\"\nauth = { kind = \"basic\", username = \"relay\", password = \"s3cret\" }")
+        .start()
+        .await;
+
+    let refused = send(&relay, &[], callback("call.1").to_string()).await;
+    let passed = client()
+        .post(relay.url())
+        .basic_auth("relay", Some("s3cret"))
+        .body(callback("call.1").to_string());
+
+    assert_is_a_problem(&refused, 401);
+    assert!(refused.headers["www-authenticate"].to_str().unwrap().starts_with("Basic "));
+    assert_eq!(passed.send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn when_a_list_of_credentials_is_asked_for_all_must_pass() {
+    let relay = Setup::new()
+        .source(
+            "provider = \"11x\"\nauth = [{ kind = \"header\", secret = \"test-key\" }, \
+             { kind = \"bearer\", token = \"t0ken\" }]",
+        )
+        .start()
+        .await;
+    let body = callback("call.1").to_string();
+
+    let bearer = ("authorization", "Bearer t0ken");
+    assert_eq!(send(&relay, &[bearer], body.clone()).await.status, 401);
+    assert_eq!(send(&relay, &[("x-api-key", API_KEY)], body.clone()).await.status, 401);
+    assert_eq!(send(&relay, &[("x-api-key", API_KEY), bearer], body).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_allowed_is_403_before_anything_else() {
+    let relay = Setup::new().also("allow_from = [\"192.0.2.0/24\"]").start().await;
+    let refused = send(&relay, &[], callback("call.1").to_string()).await;
+    assert_is_a_problem(&refused, 403);
+
+    let behind = Setup::new()
+        .server("trusted_proxies = [\"127.0.0.1/32\"]")
+        .also("allow_from = [\"192.0.2.0/24\"]")
+        .start()
+        .await;
+    let key = ("x-api-key", API_KEY);
+    let body = callback("call.1").to_string();
+    let allowed = send(&behind, &[key, ("x-forwarded-for", "192.0.2.7")], body.clone()).await;
+    let forged = ("x-forwarded-for", "192.0.2.7, 203.0.113.1");
+    assert_eq!(allowed.status, 200);
+    assert_is_a_problem(&send(&behind, &[key, forged], body).await, 403);
+}
+
+#[tokio::test]
+async fn a_url_token_opens_the_source_and_is_neither_stored_nor_forwarded() {
+    let token = "tok-4f9d1c6e";
+    let target = Target::answering(200).await;
+    for (param, path) in
+        [("", format!("/{token}?ref=7")), (", param = \"key\"", format!("?key={token}&ref=7"))]
+    {
+        let setup = Setup::new()
+            .source(&format!(
+                "provider = \"11x\"\nauth = {{ kind = \"url-token\", token = \"{token}\"{param} }}"
+            ))
+            .target("crm", &target, "");
+        let relay = setup.start().await;
+        let before = target.got().len();
+
+        let refused = post(&format!("{}?ref=7", relay.url()), &callback("call.1")).await;
+        let ack = post(&format!("{}{path}", relay.url()), &callback("call.1")).await;
+
+        assert_is_a_problem(&refused, 401);
+        assert_eq!(ack.status, 200);
+        let got = target.received(before + 1).await;
+        let event = got.last().unwrap().event();
+        assert_eq!(event["data"]["query"], serde_json::json!({ "ref": "7" }));
+        relay.stop().await;
+        for entry in std::fs::read_dir(setup.folder()).unwrap() {
+            let path = entry.unwrap().path();
+            let bytes = std::fs::read(&path).unwrap();
+            let found = bytes.windows(token.len()).any(|window| window == token.as_bytes());
+            assert!(!found, "the token is in {}", path.display());
+        }
+    }
+}
+
+// --- how much, how long ---
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_413_however_it_comes() {
+    let relay = Setup::new().also("max_body = \"64 KiB\"").start().await;
+    let long = format!(r#"{{"callId":"c","name":"{}"}}"#, "x".repeat(64 * 1024));
+    let json = ("content-type", "application/json");
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let key = ("x-api-key", API_KEY);
+
+    let stated = send(&relay, &[key, json], long.clone()).await;
+    let chunks = futures_util::stream::iter(
+        long.as_bytes()
+            .chunks(1000)
+            .map(|chunk| Ok::<_, std::io::Error>(Bytes::copy_from_slice(chunk)))
+            .collect::<Vec<_>>(),
+    );
+    let chunked = send(&relay, &[key, json], reqwest::Body::wrap_stream(chunks)).await;
+    let as_form = send(&relay, &[key, form], format!("callId={}", "y".repeat(65 * 1024))).await;
+    let bomb = gzip(long.as_bytes());
+    assert!(bomb.len() < 1024);
+    let zipped = send(&relay, &[key, json, ("content-encoding", "gzip")], bomb).await;
+
+    for ack in [stated, chunked, as_form, zipped] {
+        assert_is_a_problem(&ack, 413);
+    }
+    assert_eq!(counted(&relay, "413", "too_large").await, 4.0);
+    let fits = gzip(callback("call.1").to_string().as_bytes());
+    let fits = send(&relay, &[key, json, ("content-encoding", "gzip")], fits).await;
+    assert_eq!(fits.status, 200);
+    assert_eq!(accepted(&relay).await, 1.0);
+}
+
+#[tokio::test]
+async fn a_sender_that_is_still_sending_sees_its_refusal_and_not_a_reset() {
+    let relay = Setup::new().also("max_body = \"64 KiB\"").start().await;
+    let long = vec![b'x'; 3 * 1024 * 1024];
+    let stated = format!("content-length: {}\r\n\r\n", long.len());
+    let chunk = format!("transfer-encoding: chunked\r\n\r\n{:x}\r\n", long.len());
+    for (key, length, code) in [
+        (API_KEY, &stated, "413"),
+        (API_KEY, &chunk, "413"),
+        ("wrong", &stated, "401"),
+        ("wrong", &chunk, "401"),
+    ] {
+        let mut sender = Raw::connect(relay.callbacks()).await;
+        let head = format!("POST /hooks/calls HTTP/1.1\r\nhost: relay\r\nx-api-key: {key}\r\n");
+        sender.send(format!("{head}{length}")).await;
+        sender.send(&long).await;
+        sender.send(b"\r\n0\r\n\r\n").await;
+
+        let answer = sender.rest().await;
+
+        assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_sender_of_a_byte_a_second_is_408_at_the_deadline_of_the_whole_body() {
+    let relay = Setup::new().also("body_deadline = \"400ms\"").start().await;
+    let mut sender = Raw::connect(relay.callbacks()).await;
+    sender
+        .send(format!(
+            "POST /hooks/calls HTTP/1.1\r\nhost: relay\r\nx-api-key: {API_KEY}\r\ncontent-length: 1000\r\n\r\n"
+        ))
+        .await;
+    let trickle = async {
+        loop {
+            sender.send(b"x").await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = trickle => unreachable!(),
+        () = eventually("the deadline", || async {
+            counted(&relay, "408", "body_deadline").await > 0.0
+        }) => {}
+    }
+
+    let answer = sender.rest().await;
+
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert_eq!(accepted(&relay).await, 0.0);
+}
+
+#[tokio::test]
+async fn a_sender_that_waits_for_100_continue_is_refused_before_its_body() {
+    let relay = Setup::new().also("max_body = \"64 KiB\"").start().await;
+    for (key, length, code) in [("wrong", 10, "401"), (API_KEY, 65 * 1024, "413")] {
+        let mut sender = Raw::connect(relay.callbacks()).await;
+        sender
+            .send(format!(
+                "POST /hooks/calls HTTP/1.1\r\nhost: relay\r\nx-api-key: {key}\r\n\
+                 expect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+            ))
+            .await;
+
+        let answer = sender.rest().await;
+
+        assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{answer}");
+    }
+
+    let body = callback("call.1").to_string();
+    let mut sender = Raw::connect(relay.callbacks()).await;
+    sender
+        .send(format!(
+            "POST /hooks/calls HTTP/1.1\r\nhost: relay\r\nx-api-key: {API_KEY}\r\n\
+             expect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        ))
+        .await;
+    assert!(sender.head().await.starts_with("HTTP/1.1 100 "));
+    sender.send(&body).await;
+    assert!(sender.head().await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn an_unknown_or_false_content_encoding_is_415() {
+    let relay = Setup::new().start().await;
+    let key = ("x-api-key", API_KEY);
+    for encoding in ["br", "zstd", "gzip, gzip", "gzip"] {
+        let plain = callback("call.1").to_string();
+        let ack = send(&relay, &[key, ("content-encoding", encoding)], plain).await;
+        assert_is_a_problem(&ack, 415);
+    }
+    assert_eq!(accepted(&relay).await, 0.0);
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_not_accepted() {
+    let relay = Setup::new().start().await;
+    let mut sender = Raw::connect(relay.callbacks()).await;
+    let body = callback("call.1").to_string();
+    sender
+        .send(format!(
+            "POST /hooks/calls HTTP/1.1\r\nhost: relay\r\nx-api-key: {API_KEY}\r\ncontent-length: {}\r\n\r\n{}",
+            body.len(),
+            &body[..body.len() - 1]
+        ))
+        .await;
+    drop(sender);
+
+    // A whole callback afterwards shows that the relay has dealt with the broken one.
+    let ack = post(&relay.url(), &callback("call.2")).await;
+    assert_eq!(ack.status, 200);
+    assert_eq!(accepted(&relay).await, 1.0);
+}
+
+// --- overload ---
+
+#[tokio::test]
+async fn a_source_that_floods_gets_503_and_leaves_room_for_the_others() {
+    let relay = Setup::new()
+        .server("max_in_flight = 8")
+        .table(&format!(
+            "[sources.others]\nprovider = \"11x\"\nauth = {{ kind = \"header\", secret = \"{API_KEY}\" }}"
+        ))
+        .start()
+        .await;
+    let head = format!(
+        "POST /hooks/calls HTTP/1.1\r\nhost: relay\r\nx-api-key: {API_KEY}\r\ncontent-length: 1000\r\n\r\nx"
+    );
+    let mut flood = Vec::new();
+    for _ in 0..4 {
+        let mut sender = Raw::connect(relay.callbacks()).await;
+        sender.send(&head).await;
+        flood.push(sender);
+    }
+    eventually("four callbacks in flight", || async {
+        relay.metrics().await.get("hookswitch_ingest_in_flight", &[]) == 4.0
+    })
+    .await;
+
+    let refused = post(&relay.url(), &callback("call.1")).await;
+    let others = format!("http://{}/hooks/others", relay.callbacks());
+    let taken = post(&others, &callback("call.1")).await;
+
+    assert_is_a_problem(&refused, 503);
+    assert!(refused.headers.contains_key("retry-after"));
+    assert_eq!(counted(&relay, "503", "source_overloaded").await, 1.0);
+    assert_eq!(taken.status, 200);
+    drop(flood);
+    eventually("the permits to come back", || async {
+        relay.metrics().await.get("hookswitch_ingest_in_flight", &[]) == 0.0
+    })
+    .await;
+    assert_eq!(post(&relay.url(), &callback("call.1")).await.status, 200);
+}
+
+// --- the store ---
+
+/// The real store, which a test makes fail or wait.
+#[derive(Debug)]
+struct Troubled {
+    inner: Arc<dyn Store>,
+    fails: AtomicBool,
+    waits: AtomicBool,
+    go_on: Notify,
+}
+
+impl Troubled {
+    fn on(inner: Arc<dyn Store>) -> Arc<Self> {
+        let (fails, waits) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { inner, fails, waits, go_on: Notify::new() })
+    }
+}
+
+impl Store for Troubled {
+    fn commit(&self, admission: Admission) -> Answer<'_, Receipt> {
+        Box::pin(async move {
+            if self.fails.load(Ordering::SeqCst) {
+                return Err(StoreError::Io("the disk is gone".into()));
+            }
+            let commit = self.inner.commit(admission);
+            if self.waits.load(Ordering::SeqCst) {
+                self.go_on.notified().await;
+            }
+            commit.await
+        })
+    }
+
+    fn due(
+        &self,
+        target: &TargetName,
+        now: Timestamp,
+        held: &[DeliveryId],
+        limit: usize,
+    ) -> Answer<'_, Due> {
+        self.inner.due(target, now, held, limit)
+    }
+
+    fn settle(
+        &self,
+        delivery: Delivery,
+        attempt: Attempt,
+        settlement: Settlement,
+    ) -> Answer<'_, ()> {
+        self.inner.settle(delivery, attempt, settlement)
+    }
+
+    fn wake(&self, target: &TargetName) -> Arc<Notify> {
+        self.inner.wake(target)
+    }
+
+    fn event(&self, id: EventId) -> Answer<'_, Option<StoredEvent>> {
+        self.inner.event(id)
+    }
+
+    fn dead_letters(
+        &self,
+        target: Option<&TargetName>,
+        after: Option<DeliveryId>,
+        limit: usize,
+    ) -> Answer<'_, Vec<DeadLetter>> {
+        self.inner.dead_letters(target, after, limit)
+    }
+
+    fn events(
+        &self,
+        filter: EventFilter,
+        order: Order,
+        after: Option<EventCursor>,
+        limit: usize,
+    ) -> Answer<'_, EventPage> {
+        self.inner.events(filter, order, after, limit)
+    }
+
+    fn deliveries_of(&self, event: EventId) -> Answer<'_, Vec<DeliveryRecord>> {
+        self.inner.deliveries_of(event)
+    }
+
+    fn attempts(
+        &self,
+        delivery: DeliveryId,
+        after: Option<(u32, u32)>,
+        limit: usize,
+    ) -> Answer<'_, Vec<PastAttempt>> {
+        self.inner.attempts(delivery, after, limit)
+    }
+
+    fn redrive(&self, filter: DeadFilter, at: Timestamp, max: usize) -> Answer<'_, u64> {
+        self.inner.redrive(filter, at, max)
+    }
+
+    fn discard(&self, filter: DeadFilter, max: usize) -> Answer<'_, u64> {
+        self.inner.discard(filter, max)
+    }
+
+    fn declare(&self, sources: &[SourceName], targets: &[TargetName]) {
+        self.inner.declare(sources, targets);
+    }
+
+    fn totals(&self) -> Totals {
+        self.inner.totals()
+    }
+
+    fn oldest_pending(&self) -> Answer<'_, Vec<(TargetName, Timestamp)>> {
+        self.inner.oldest_pending()
+    }
+
+    fn refusal(&self) -> Option<StoreError> {
+        self.inner.refusal()
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        self.inner.close()
+    }
+}
+
+/// A relay on a troubled store, and the handle to trouble it.
+async fn troubled(setup: &Setup) -> (Relay, Arc<Troubled>) {
+    let mut handle = None;
+    let relay = setup
+        .start_on(|store| {
+            let store = Troubled::on(store);
+            handle = Some(Arc::clone(&store));
+            store
+        })
+        .await;
+    (relay, handle.unwrap())
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_503_with_retry_after_and_never_an_ack() {
+    let setup = Setup::new();
+    let (relay, store) = troubled(&setup).await;
+    store.fails.store(true, Ordering::SeqCst);
+
+    let refused = post(&relay.url(), &callback("call.1")).await;
+    store.fails.store(false, Ordering::SeqCst);
+    let repeat = post(&relay.url(), &callback("call.1")).await;
+
+    assert_is_a_problem(&refused, 503);
+    assert!(refused.headers.contains_key("retry-after"));
+    assert!(!refused.body.contains("disk is gone"), "the cause stays inside: {}", refused.body);
+    assert_eq!(counted(&relay, "503", "store_failed").await, 1.0);
+    assert_eq!(repeat.status, 200);
+}
+
+#[tokio::test]
+async fn a_store_slower_than_commit_wait_is_503_and_the_repeat_finds_what_it_stored() {
+    let target = Target::answering(200).await;
+    let setup = Setup::new().server("commit_wait = \"200ms\"").target("crm", &target, "");
+    let (relay, store) = troubled(&setup).await;
+    store.waits.store(true, Ordering::SeqCst);
+
+    let refused = post(&relay.url(), &callback("call.1")).await;
+    store.waits.store(false, Ordering::SeqCst);
+    let repeat = post(&relay.url(), &callback("call.1")).await;
+
+    assert_is_a_problem(&refused, 503);
+    assert!(refused.headers.contains_key("retry-after"));
+    assert_eq!(counted(&relay, "503", "store_slow").await, 1.0);
+    assert_eq!(repeat.status, StatusCode::OK);
+    let got = target.received(1).await;
+    assert_eq!(got[0].id(), repeat.id());
+}
+
+#[tokio::test]
+async fn a_disk_without_its_reserve_is_503_and_not_ready() {
+    let relay = Setup::new().store("min_free = \"900000 GiB\"").start().await;
+
+    let refused = post(&relay.url(), &callback("call.1")).await;
+    let ready = client().get(relay.admin("/readyz")).send().await.unwrap();
+
+    assert_is_a_problem(&refused, 503);
+    assert_eq!(counted(&relay, "503", "disk_reserve").await, 1.0);
+    assert_eq!(ready.status(), 503);
+    assert_eq!(ready.text().await.unwrap(), "disk_reserve\n");
+}
