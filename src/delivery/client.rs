@@ -248,13 +248,11 @@ fn in_exchange(link: &(dyn Error + 'static)) -> Option<Cause> {
     }
 }
 
-/// Whether the system refused the relay what every connection needs, whoever it goes to.
+/// Whether the system refused the relay what every connection needs, whoever it goes to. Only
+/// what is surely that: a lack that is in truth the target's address would defer for ever.
 fn is_local(link: &(dyn Error + 'static)) -> bool {
     link.downcast_ref::<io::Error>().and_then(Errno::from_io_error).is_some_and(|errno| {
-        matches!(
-            errno,
-            Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL
-        )
+        matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
     })
 }
 
@@ -297,3 +295,20 @@ fn describe(error: &reqwest::Error) -> String {
 
 /// What the store keeps of an error's words.
 const ERROR_BYTES_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lack_of_descriptors_is_found_however_deep_and_is_no_fault_of_the_target() {
+        let lack = || io::Error::from(Errno::MFILE);
+        let wrapped = io::Error::other(io::Error::other(lack()));
+
+        assert!(links(&lack()).any(is_local));
+        assert!(links(&wrapped).any(is_local));
+        for refusal in [Errno::CONNREFUSED, Errno::ADDRNOTAVAIL, Errno::HOSTUNREACH] {
+            assert!(!links(&io::Error::from(refusal)).any(is_local));
+        }
+    }
+}

@@ -39,10 +39,13 @@ impl Gate {
         Self { slots: Arc::new(Semaphore::new(concurrency)), shut_until: None, in_flight }
     }
 
-    /// Lets nobody pass until then.
-    pub(super) fn shut(&mut self, until: Timestamp, clock: &Clock) {
+    /// Lets nobody pass until then. Whether it was open before.
+    pub(super) fn shut(&mut self, until: Timestamp, clock: &Clock) -> bool {
+        let now = Instant::now();
+        let was_open = self.shut_until.is_none_or(|until| until <= now);
         let wait = until.duration_since(clock.now()).try_into().unwrap_or_default();
-        self.shut_until = Some(Instant::now() + wait);
+        self.shut_until = Some(now + wait);
+        was_open
     }
 
     /// Waits until an attempt may be made. Dropping the future waits no longer and loses nothing.
@@ -62,5 +65,43 @@ impl Gate {
 impl Drop for Pass {
     fn drop(&mut self) {
         self.in_flight.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn gate(concurrency: usize) -> Gate {
+        Gate::new(concurrency, IntGauge::new("in_flight", "-").unwrap())
+    }
+
+    #[tokio::test]
+    async fn as_many_pass_as_there_are_slots_and_a_slot_comes_back_when_its_pass_is_dropped() {
+        let gate = gate(2);
+        let (first, _second) = (gate.pass().await, gate.pass().await);
+
+        assert!(gate.pass().now_or_never().is_none());
+        assert_eq!(gate.in_flight.get(), 2);
+        drop(first);
+        assert_eq!(gate.in_flight.get(), 1);
+        assert!(gate.pass().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_shut_gate_lets_nobody_pass_before_its_time() {
+        let clock = Clock::manual("2026-03-01T12:00:00Z".parse().unwrap());
+        let mut gate = gate(2);
+
+        assert!(gate.shut(clock.now() + Duration::from_hours(1), &clock));
+        assert!(!gate.shut(clock.now() + Duration::from_hours(2), &clock));
+        assert!(gate.pass().now_or_never().is_none());
+        gate.shut(clock.now(), &clock);
+        assert!(gate.shut(clock.now(), &clock));
+        tokio::time::timeout(Duration::from_secs(10), gate.pass()).await.unwrap();
     }
 }

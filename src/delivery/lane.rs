@@ -200,11 +200,12 @@ impl Lane {
                 }
             }
             Ended::Deferred { delivery, until, error } => {
-                warn!(
-                    target = %name, error,
-                    "the relay lacks what an attempt at {name} takes; waiting until {until}"
-                );
-                self.gate.shut(until, &self.shared.clock);
+                if self.gate.shut(until, &self.shared.clock) {
+                    warn!(
+                        target = %name, error,
+                        "the relay lacks what an attempt at {name} takes; waiting until {until}"
+                    );
+                }
                 self.buffer.push_front(delivery);
             }
             Ended::Unsettled => self.due_again(later(self.shared.clock.now(), STORE_PAUSE)),

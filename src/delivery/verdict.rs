@@ -42,8 +42,8 @@ pub enum Met {
     Written,
     /// Nothing that could be called an answer.
     Failed(Cause),
-    /// Not even an attempt: the relay itself lacked what it takes (a free file descriptor, a
-    /// free port). The target has seen nothing of it.
+    /// Not even an attempt: the relay itself lacked what it takes (a free file
+    /// descriptor). The target has seen nothing of it.
     NotMade,
 }
 
@@ -178,8 +178,8 @@ fn heeded(status: StatusCode, retry_after: Option<&str>) -> Option<&str> {
     }
 }
 
-/// How long a target rests after the relay itself could not make an attempt. Descriptors and
-/// ports come back as other exchanges end, which takes moments.
+/// How long a target rests after the relay itself could not make an attempt. Descriptors
+/// come back as other exchanges end, which takes moments.
 const LOCAL_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
 #[cfg(test)]
