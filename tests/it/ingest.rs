@@ -267,7 +267,7 @@ async fn a_sender_that_is_still_sending_sees_its_refusal_and_not_a_reset() {
 
 #[tokio::test]
 async fn a_sender_of_a_byte_a_second_is_408_at_the_deadline_of_the_whole_body() {
-    let relay = Setup::new().also("body_deadline = \"400ms\"").start().await;
+    let relay = Setup::new().server("body_deadline = \"400ms\"").start().await;
     let mut sender = Raw::connect(relay.callbacks()).await;
     sender
         .send(format!(
