@@ -1,5 +1,4 @@
 //! The tests of the whole: one binary, in reading order.
-#![expect(missing_docs, reason = "tests are sentences; they need no second one")]
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

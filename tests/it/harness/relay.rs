@@ -1,11 +1,6 @@
 //! A relay inside the test, on free ports, with a store in a temporary folder.
 
-use std::{
-    fmt::Write as _,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fmt::Write as _, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use hookswitch::{
     clock::Clock,
@@ -40,7 +35,8 @@ pub(crate) struct Relay {
     addresses: Addresses,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<Ended>,
-    folder: Arc<TempDir>,
+    /// Kept until the relay is gone.
+    _folder: Arc<TempDir>,
 }
 
 // === impl Setup ===
@@ -163,7 +159,7 @@ impl Setup {
             }
         });
         let running = tokio::spawn(async move { running.await.unwrap() });
-        Relay { addresses, stop: Some(stop), running, folder: Arc::clone(&self.folder) }
+        Relay { addresses, stop: Some(stop), running, _folder: Arc::clone(&self.folder) }
     }
 }
 
@@ -189,10 +185,6 @@ impl Relay {
 
     pub(crate) fn admin(&self, path: &str) -> String {
         format!("http://{}{path}", self.addresses.admin)
-    }
-
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     /// One scrape.
