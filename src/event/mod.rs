@@ -7,6 +7,7 @@ mod call_event;
 mod id;
 pub mod instant;
 pub mod number;
+pub mod schema;
 pub mod value;
 mod word;
 
