@@ -18,13 +18,6 @@ pub(super) const PLACEHOLDER: &str = "change-me";
 /// How `{ env = … }` and `{ file = … }` are asked for.
 const REMEDY: &str = "write { env = \"NAME\" } or { file = \"path\" }";
 
-/// One secret or a list of them.
-pub(super) fn many(node: &Node<'_>) -> Option<Secrets> {
-    match node.value {
-        DeValue::Array(_) => value::some(node, one).map(Secrets::new),
-        _ => one(node).map(|secret| Secrets::new(vec![secret])),
-    }
-}
 
 /// One secret.
 pub(super) fn one(node: &Node<'_>) -> Option<Secret> {
