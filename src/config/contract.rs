@@ -15,7 +15,8 @@ pub static ROOT: Table = Table {
     keys: &[
         Key::optional("server", Kind::Table(&SERVER), "Where callbacks come in.").or("{}"),
         Key::optional("admin", Kind::Table(&ADMIN), "Where operators ask.").or("{}"),
-        Key::optional("store", Kind::Table(&STORE), "Where events are kept, and how long.").or("{}"),
+        Key::optional("store", Kind::Table(&STORE), "Where events are kept, and how long.")
+            .or("{}"),
         Key::optional("defaults", Kind::Table(&DEFAULTS), "What several tables inherit."),
         Key::optional("sources", Kind::Named(&Kind::Table(&SOURCE)), "Who calls."),
         Key::optional("targets", Kind::Named(&Kind::Table(&TARGET)), "Who is told."),
@@ -283,13 +284,12 @@ const PERMANENT: Key = Key::optional(
     "The answers after which no further attempt is made.",
 )
 .or("[410, 413]");
-const RETRY_KEY: Key =
-    Key::optional("retry", Kind::Table(&RETRY), "When to try again.").or("{}");
+const RETRY_KEY: Key = Key::optional("retry", Kind::Table(&RETRY), "When to try again.").or("{}");
 const RATE: Key = Key::later("rate", Kind::Text, "Deliveries a second at most.");
-const BREAKER: Key = Key::later("breaker", Kind::Table(&BREAKER_TABLE), "When to stop trying for a while.");
+const BREAKER: Key =
+    Key::later("breaker", Kind::Table(&BREAKER_TABLE), "When to stop trying for a while.");
 const ORDER: Key =
-    Key::optional("order", Kind::Word(&ORDERS), "Which deliveries wait for others.")
-        .or("\"none\"");
+    Key::optional("order", Kind::Word(&ORDERS), "Which deliveries wait for others.").or("\"none\"");
 
 static TARGET_METHODS: Words = Words { now: &["POST", "PUT"], later: &[] };
 static FORMATS: Words =

@@ -24,6 +24,9 @@ const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// How many lines that are not TOML are skipped to find the next problem.
 const SKIPPED_LINES_MAX: usize = 50;
 
+/// How the parser begins to speak of text without quotes that looks like something else at first.
+const NO_VALUE: [&str; 4] = ["invalid float", "invalid boolean", "invalid integer", "invalid date"];
+
 /// What stands for a secret.
 const HIDDEN: &str = "\"…\"";
 
@@ -216,6 +219,13 @@ impl<'t> Document<'t> {
             message if message.starts_with("string values must be quoted") => {
                 ("text must stand in quotes".to_owned(), "put \"…\" around it".to_owned())
             }
+            "missing comma between array elements, expected `,`" => (
+                "a comma is missing between two elements of a list".to_owned(),
+                "write it, or close the list before this with ]".to_owned(),
+            ),
+            message if NO_VALUE.iter().any(|start| message.starts_with(start)) => {
+                ("this is no value".to_owned(), "text must stand in quotes: \"…\"".to_owned())
+            }
             message => match message.split_once(", expected ") {
                 Some((what, expected)) => (what.to_owned(), format!("expected {expected}")),
                 None => (message.to_owned(), String::new()),
@@ -228,7 +238,11 @@ impl<'t> Document<'t> {
 
     /// The table a line is in, by the headings above it.
     fn heading_before(&self, at: usize) -> String {
-        let above = self.text.get(..at).unwrap_or_default();
+        let line = self.line_range(self.line_of(at));
+        if self.text.get(line.clone()).is_some_and(|line| line.starts_with('[')) {
+            return String::new();
+        }
+        let above = self.text.get(..line.start).unwrap_or_default();
         let headings = above.lines().rev().filter_map(|line| {
             let name = line.strip_prefix('[')?.split(']').next()?.trim_start_matches('[').trim();
             let plain = |char: char| char.is_ascii_alphanumeric() || "-_.\"".contains(char);
@@ -290,7 +304,8 @@ impl<'t> Document<'t> {
             (DeValue::String(text), Some(Kind::CallerAuth(_))) if text == "none" => {}
             (DeValue::String(_), Some(Kind::Url)) => masks.extend(self.mask_url(value.span())),
             (_, Some(kind)) if kind.is_open() => {}
-            _ => masks.push(Mask { span: value.span(), shown: HIDDEN }),
+            (DeValue::String(_), _) => masks.push(Mask { span: value.span(), shown: HIDDEN }),
+            _ => masks.push(Mask { span: value.span(), shown: "…" }),
         }
     }
 
@@ -386,7 +401,8 @@ fn key_kind(tables: &[&'static Table], name: &str) -> Option<&'static Kind> {
 
 /// Hides what stands right of a `=` unless its key may hold no secret in any table.
 fn mask_by_words(line: &str, offset: usize) -> Vec<Mask> {
-    let from = |start: usize| vec![Mask { span: offset + start..offset + line.len(), shown: "…" }];
+    let from =
+        |start: usize| vec![Mask { span: offset + start..offset + line.len(), shown: "…" }];
     let keys = |name: &str| {
         TABLES.iter().filter_map(|table| table.key(name)).map(|key| &key.kind).collect::<Vec<_>>()
     };
@@ -397,7 +413,11 @@ fn mask_by_words(line: &str, offset: usize) -> Vec<Mask> {
         Some((name, value)) => {
             let kinds = keys(name.trim());
             let open = !kinds.is_empty() && kinds.iter().all(|kind| kind.is_open());
-            if open && !value.contains('=') { Vec::new() } else { from(name.len() + 1) }
+            if open && !value.contains('=') {
+                Vec::new()
+            } else {
+                from(line.len() - value.trim_start().len())
+            }
         }
         // The inside of something, or a key alone.
         None if keys(line.trim()).is_empty() => from(0),

@@ -53,8 +53,7 @@ impl Excerpt {
             let masked = masks.iter().find(|mask| mask.span.contains(&shown.at));
             masked.map_or(shown.at..shown.at + 1, |mask| mask.span.clone())
         };
-        let meant =
-            |shown: &Shown| reach(shown).start < span.end && span.start < reach(shown).end;
+        let meant = |shown: &Shown| reach(shown).start < span.end && span.start < reach(shown).end;
         let start = shown.iter().position(meant).unwrap_or_else(|| {
             // An empty span, or one that begins at the end of the line.
             shown.iter().position(|shown| shown.at >= span.start).unwrap_or(shown.len())
@@ -98,7 +97,8 @@ impl Excerpt {
 /// The same character, or a mark for one that could move the cursor of a terminal.
 fn visible(char: char) -> char {
     // The second range are the controls of text direction.
-    let moves = char.is_control() || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let moves =
+        char.is_control() || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if moves && char != '\t' { '\u{fffd}' } else { char }
 }
 

@@ -80,7 +80,8 @@ impl<'a> Fields<'a> {
         variants: &'static [Variant],
     ) -> Option<(&'static str, Self)> {
         let entries = node.entries()?;
-        let words: Vec<&str> = variants.iter().map(|variant| variant.word).collect();
+        let works = variants.iter().filter(|variant| variant.table.is_some());
+        let words: Vec<&str> = works.map(|variant| variant.word).collect();
         let Some(kind) = entries.get("kind") else {
             node.reading.missing(
                 &node.spot(),
@@ -107,11 +108,7 @@ impl<'a> Fields<'a> {
 
     /// What `read` makes of the value of this key, or of its default. `None` is a value that is
     /// absent without a default, or a problem that was reported.
-    pub(super) fn get<T>(
-        &self,
-        name: &str,
-        read: impl Fn(&Node<'_>) -> Option<T>,
-    ) -> Option<T> {
+    pub(super) fn get<T>(&self, name: &str, read: impl Fn(&Node<'_>) -> Option<T>) -> Option<T> {
         let key = self.spec.key(name)?;
         if let Some(node) = self.node(name) {
             return read(&node);
@@ -262,20 +259,14 @@ impl<'a> Node<'a> {
 
     /// Reports a word that is none of `words`.
     pub(super) fn unknown_word<T>(&self, what: &str, word: &str, words: &[&str]) -> Option<T> {
-        let remedy = match nearest(word, words.iter().copied()) {
-            Some(meant) => format!("did you mean \"{meant}\"?"),
-            None => format!("write {}", one_of(words)),
+        let message = format!("unknown {what} \"{}\"", word.escape_debug());
+        let finding = |remedy: String| {
+            Finding::new(Severity::Error, Ground::Written, &self.spot(), message, remedy)
         };
-        let finding = Finding::new(
-            Severity::Error,
-            Ground::Written,
-            &self.spot(),
-            format!("unknown {what} \"{}\"", word.escape_debug()),
-            remedy,
-        );
-        self.reading.push(match words.len() {
-            0 => finding,
-            _ => finding.with_note(format!("known: {}", words.join(", "))),
+        self.reading.push(match nearest(word, words.iter().copied()) {
+            Some(meant) => finding(format!("did you mean \"{meant}\"?"))
+                .with_note(format!("known: {}", words.join(", "))),
+            None => finding(format!("write {}", one_of(words))),
         });
         None
     }
@@ -287,8 +278,7 @@ impl<'a> Node<'a> {
             None => format!("add [{what}s.{}]", name.escape_debug()),
         };
         let message = format!("no {what} is called \"{}\"", name.escape_debug());
-        let finding =
-            Finding::new(Severity::Error, Ground::Absent, &self.spot(), message, remedy);
+        let finding = Finding::new(Severity::Error, Ground::Absent, &self.spot(), message, remedy);
         self.reading.push(match names {
             [] => finding,
             names => finding.with_note(format!("{what}s: {}", names.join(", "))),

@@ -65,12 +65,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Keeps an error about something written; an empty remedy is none.
-    pub(super) fn error(
-        &self,
-        spot: &Spot,
-        message: impl Into<String>,
-        remedy: impl Into<String>,
-    ) {
+    pub(super) fn error(&self, spot: &Spot, message: impl Into<String>, remedy: impl Into<String>) {
         self.push(Finding::new(Severity::Error, Ground::Written, spot, message, remedy));
     }
 

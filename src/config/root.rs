@@ -52,10 +52,7 @@ struct Named<'a> {
 
 impl Config {
     /// Reads the file at `path`: the settings and the warnings, or every problem there is.
-    pub fn load(
-        path: &Path,
-        environment: &Environment,
-    ) -> Result<(Self, Vec<Problem>), Problems> {
+    pub fn load(path: &Path, environment: &Environment) -> Result<(Self, Vec<Problem>), Problems> {
         let file = path.display().to_string();
         match document::read_file(path) {
             Ok(text) => Self::parse(&file, &text, environment),
@@ -183,9 +180,8 @@ fn open<'n, 'a: 'n>(
     nodes: &'n [(Spot, Node<'a>)],
     open: impl Fn(&Node<'a>) -> Option<Fields<'n>>,
 ) -> Vec<Named<'n>> {
-    let tables = nodes.iter().filter_map(|(_, node)| {
-        Some(Named { name: node.name(), fields: open(node)? })
-    });
+    let tables =
+        nodes.iter().filter_map(|(_, node)| Some(Named { name: node.name(), fields: open(node)? }));
     tables.collect()
 }
 
@@ -209,11 +205,8 @@ fn defaults<'a>(root: &Fields<'a>) -> Option<Fields<'a>> {
 fn routes(root: &Fields<'_>, names: &Names) -> Option<Vec<crate::route::Settings>> {
     let Some(node) = root.node("routes") else { return Some(Vec::new()) };
     let tables = node.tables()?;
-    let routes: Vec<Option<crate::route::Settings>> = tables
-        .iter()
-        .zip(1..)
-        .map(|(table, number)| route::read(table, number, names))
-        .collect();
+    let routes: Vec<Option<crate::route::Settings>> =
+        tables.iter().zip(1..).map(|(table, number)| route::read(table, number, names)).collect();
     let mut seen: BTreeMap<String, ()> = BTreeMap::new();
     for (route, table) in routes.iter().zip(&tables) {
         if let Some(route) = route
@@ -307,12 +300,7 @@ fn placeholders(reading: &Reading<'_>, server: SocketAddr, admin: SocketAddr) {
     }
 }
 
-fn same_address(
-    reading: &Reading<'_>,
-    root: &Fields<'_>,
-    server: SocketAddr,
-    admin: SocketAddr,
-) {
+fn same_address(reading: &Reading<'_>, root: &Fields<'_>, server: SocketAddr, admin: SocketAddr) {
     if server == admin && server.port() != 0 {
         let spot = listen_spot(root, "admin").or_else(|| listen_spot(root, "server"));
         reading.error(
@@ -353,9 +341,8 @@ fn unreached(
         }
     }
     for target in targets {
-        let reached = |route: &crate::route::Settings| {
-            route.to.iter().any(|to| to.as_str() == target.name)
-        };
+        let reached =
+            |route: &crate::route::Settings| route.to.iter().any(|to| to.as_str() == target.name);
         if !routes.iter().any(reached) {
             reading.warn_missing(
                 &target.fields.spot(),

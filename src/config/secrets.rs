@@ -18,7 +18,6 @@ pub(super) const PLACEHOLDER: &str = "change-me";
 /// How `{ env = … }` and `{ file = … }` are asked for.
 const REMEDY: &str = "write { env = \"NAME\" } or { file = \"path\" }";
 
-
 /// One secret.
 pub(super) fn one(node: &Node<'_>) -> Option<Secret> {
     let secret = match node.value {

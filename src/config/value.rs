@@ -50,10 +50,8 @@ pub(super) fn duration(node: &Node<'_>) -> Option<Duration> {
         Err(Quantity::Huge) => {
             node.wrong(format!("\"{shown}\" is too long"), "write at most \"3650d\"")
         }
-        Err(Quantity::Unit) => node.wrong(
-            format!("\"{shown}\" has an unknown unit"),
-            "the units are ms, s, m, h and d",
-        ),
+        Err(Quantity::Unit) => node
+            .wrong(format!("\"{shown}\" has an unknown unit"), "the units are ms, s, m, h and d"),
         Err(Quantity::Malformed) => node.wrong(
             format!("\"{shown}\" is not a duration"),
             "write a whole number and its unit: ms, s, m, h or d, such as \"90s\"",
@@ -64,7 +62,7 @@ pub(super) fn duration(node: &Node<'_>) -> Option<Duration> {
 /// `"1 MiB"`
 pub(super) fn size(node: &Node<'_>) -> Option<u64> {
     if let DeValue::Integer(number) = node.value {
-        let remedy = format!("write it with its unit, such as \"{number} MiB\"");
+        let remedy = format!("write it with its unit, such as \"{number} B\"");
         return node.wrong(format!("`{}` has no unit", node.name()), remedy);
     }
     let text = node.text()?;
@@ -90,7 +88,8 @@ pub(super) fn body_size(node: &Node<'_>) -> Option<usize> {
 
     let bytes = size(node)?;
     if bytes > BODY_BYTES_MAX {
-        return node.wrong("a body of this size would be held in memory", "write at most \"1 GiB\"");
+        return node
+            .wrong("a body of this size would be held in memory", "write at most \"1 GiB\"");
     }
     usize::try_from(bytes).ok()
 }
@@ -125,10 +124,8 @@ pub(super) fn factor(node: &Node<'_>) -> Option<f64> {
     };
     match number.filter(|number| (1.0..=1000.0).contains(number)) {
         Some(number) => Some(number),
-        None => node.wrong(
-            format!("`{}` cannot be {shown}", node.name()),
-            "write a number from 1 to 1000",
-        ),
+        None => node
+            .wrong(format!("`{}` cannot be {shown}", node.name()), "write a number from 1 to 1000"),
     }
 }
 
@@ -348,9 +345,8 @@ fn code_number(node: &Node<'_>) -> Option<u16> {
 
 fn parse_duration(text: &str) -> Result<Duration, Quantity> {
     let (number, unit) = parse_quantity(text)?;
-    let of = |millis: u64| {
-        number.checked_mul(millis).map(Duration::from_millis).ok_or(Quantity::Huge)
-    };
+    let of =
+        |millis: u64| number.checked_mul(millis).map(Duration::from_millis).ok_or(Quantity::Huge);
     match unit {
         "ms" => of(1),
         "s" => of(1000),
