@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     auth,
+    excerpt::shown,
     fields::{Fields, Node},
     value,
 };
@@ -102,11 +103,7 @@ fn status_words(node: &Node<'_>) -> Option<BTreeMap<String, Status>> {
         if let Some(other) = folded.insert(fold(&word), word.clone()) {
             node.reading.error(
                 &key,
-                format!(
-                    "\"{}\" and \"{}\" are the same status word",
-                    word.escape_debug(),
-                    other.escape_debug()
-                ),
+                format!("\"{}\" and \"{}\" are the same status word", shown(&word), shown(&other)),
                 "keep one of them; case, spaces, - and _ make no difference",
             );
         }

@@ -304,6 +304,27 @@ fn own_status_words_are_kept_as_they_are_compared() {
     assert_eq!(status["gone-fishing-today"], crate::event::Status::NoAnswer);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_secret_file_that_every_user_can_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    fs::write(&path, "abc").unwrap();
+    let text = SHIPPED.replace("\"change-me\"", &format!("{{ file = '{}' }}", path.display()));
+    let said = |mode: u32| {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        problems(&text).iter().map(|problem| problem.message.clone()).collect::<Vec<_>>()
+    };
+
+    assert_eq!(said(0o600), Vec::<String>::new());
+    assert_eq!(
+        said(0o644),
+        [format!("the secret file {} can be read by every user of this machine", path.display())]
+    );
+}
+
 // === Files that cannot be read at all ===
 
 #[test]
@@ -347,9 +368,10 @@ fn each_broken_file_is_answered_as_written_beside_it() {
         let text = fs::read_to_string(&path).unwrap();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let said = match Config::parse(&name, &text, &environment()) {
-            Ok((_, warnings)) => warnings.iter().map(|warning| format!("{warning}\n")).collect(),
-            Err(problems) => format!("{problems}\n"),
+            Ok((_, warnings)) => warnings.iter().map(Problem::to_string).collect::<Vec<_>>(),
+            Err(problems) => vec![problems.to_string()],
         };
+        let said = said.into_iter().map(|problem| problem + "\n").collect::<String>();
         let expected = path.with_extension("stderr");
         if update {
             fs::write(&expected, &said).unwrap();
@@ -366,7 +388,7 @@ fn the_json_of_a_problem_has_its_stable_shape() {
     let problems =
         parse(&SHIPPED.replace("#listen = \"127.0.0.1:8080\"", "listen = 5")).unwrap_err();
     let start = SHIPPED.find("#listen").unwrap() + "listen = ".len();
-    let line = SHIPPED[..start].lines().count();
+    let line = SHIPPED.get(..start).unwrap().lines().count();
 
     assert_eq!(
         serde_json::to_value(&problems).unwrap(),
@@ -384,4 +406,288 @@ fn the_json_of_a_problem_has_its_stable_shape() {
             "note": null,
         }])
     );
+}
+
+// === Every key, broken in every way ===
+
+/// A valid file with a section for every table.
+const WHOLE: &str = r#"
+[server]
+[admin]
+[store]
+[defaults]
+[defaults.target]
+[sources.a]
+provider = "11x"
+[sources.a.auth]
+kind = "url-token"
+token = { env = "TOKEN" }
+[sources.b]
+provider = "11x"
+[sources.b.auth]
+kind = "basic"
+username = "relay"
+password = { env = "TOKEN" }
+[sources.c]
+provider = "11x"
+[sources.c.auth]
+kind = "bearer"
+token = { env = "TOKEN" }
+[sources.d]
+provider = "11x"
+[sources.d.auth]
+kind = "header"
+secret = { env = "TOKEN" }
+[targets.e]
+url = "https://crm.example.com/events"
+[targets.e.auth]
+kind = "bearer"
+token = { env = "TOKEN" }
+[targets.e.sign]
+secret = { env = "CRM_SIGNING_SECRET" }
+[targets.e.retry]
+[targets.f]
+url = "https://crm.example.com/events"
+[targets.f.auth]
+kind = "basic"
+username = "relay"
+password = { env = "TOKEN" }
+[targets.g]
+url = "https://crm.example.com/events"
+[targets.g.auth]
+kind = "header"
+name = "x-key"
+secret = { env = "TOKEN" }
+[targets.h]
+file = "data/events.jsonl"
+[[routes]]
+to = ["e", "f", "g", "h"]
+"#;
+
+/// Each section of `WHOLE` with its keys.
+fn sections() -> Vec<(&'static str, &'static Table)> {
+    let variant = |variants: &'static [super::key::Variant], word: &str| {
+        variants.iter().find(|variant| variant.word == word).unwrap().table.unwrap()
+    };
+    vec![
+        ("[server]", &contract::SERVER),
+        ("[admin]", &contract::ADMIN),
+        ("[store]", &contract::STORE),
+        ("[defaults]", &contract::DEFAULTS),
+        ("[defaults.target]", &contract::DEFAULTS_TARGET),
+        ("[sources.a]", &contract::SOURCE),
+        ("[sources.a.auth]", variant(&contract::CALLER_AUTH, "url-token")),
+        ("[sources.b.auth]", variant(&contract::CALLER_AUTH, "basic")),
+        ("[sources.c.auth]", variant(&contract::CALLER_AUTH, "bearer")),
+        ("[sources.d.auth]", variant(&contract::CALLER_AUTH, "header")),
+        ("[targets.e]", &contract::TARGET),
+        ("[targets.e.auth]", variant(&contract::TARGET_AUTH, "bearer")),
+        ("[targets.f.auth]", variant(&contract::TARGET_AUTH, "basic")),
+        ("[targets.g.auth]", variant(&contract::TARGET_AUTH, "header")),
+        ("[targets.e.sign]", &contract::SIGN),
+        ("[targets.e.retry]", &contract::RETRY),
+        ("[targets.h]", &contract::TARGET),
+        ("[[routes]]", &contract::ROUTE),
+    ]
+}
+
+/// `WHOLE` with `lines` in the place of this key in this section, and the number of the heading.
+fn with_key(heading: &str, key: &Key, lines: &[String]) -> (String, usize) {
+    let inner = format!("{}.{}", heading.trim_matches(['[', ']']), key.name);
+    let is_inner = |name: &str| name == inner || name.starts_with(&format!("{inner}."));
+    let mut kept: Vec<String> = Vec::new();
+    let mut section = "";
+    for line in WHOLE.lines() {
+        if line.starts_with('[') {
+            section = line;
+        }
+        let own = section == heading && line.starts_with(&format!("{} = ", key.name));
+        if !own && !is_inner(section.trim_matches(['[', ']'])) {
+            kept.push(line.to_owned());
+        }
+    }
+    let at = kept.iter().position(|line| line == heading).unwrap() + 1;
+    kept.splice(at..at, lines.iter().cloned());
+    (kept.join("\n"), at)
+}
+
+fn error_at(text: &str, line: usize, says: &str) -> Problem {
+    let found = problems(text);
+    let at_line = |problem: &&Problem| {
+        problem.severity == Severity::Error
+            && problem.place.line == Some(line)
+            && problem.message.contains(says)
+    };
+    // The last: that a target has two places is said before what is wrong with either.
+    match found.iter().rfind(at_line) {
+        Some(problem) => problem.clone(),
+        None => panic!("no {says:?} at line {line} of\n{text}\nbut {found:#?}"),
+    }
+}
+
+#[test]
+fn the_file_with_every_table_is_valid() {
+    let (_, warnings) = parse(WHOLE).unwrap_or_else(|problems| panic!("{problems}"));
+
+    assert_eq!(warnings, []);
+    for table in contract::TABLES {
+        let shown = sections().into_iter().any(|(_, shown)| std::ptr::eq(shown, table));
+        assert!(shown || std::ptr::eq(table, &raw const contract::ROOT), "{}", table.doc);
+    }
+}
+
+#[test]
+fn every_key_with_a_value_of_the_wrong_type_is_named_with_its_line() {
+    for (heading, table) in sections() {
+        for key in table.keys {
+            let (text, at) = with_key(heading, key, &[format!("{} = 1979-05-27", key.name)]);
+
+            let problem = error_at(&text, at + 1, &format!("`{}`", key.name));
+
+            match key.presence {
+                Presence::Later => assert!(problem.message.contains("not supported yet")),
+                // A file refuses the keys of an endpoint whatever they hold.
+                _ if heading == "[targets.h]" => {}
+                _ => {
+                    assert!(problem.message.contains("type datetime"), "{problem}");
+                    let expected = match key.name {
+                        // Which words there are depends on nothing else, and none was written.
+                        "kind" => Kind::Text.expected(),
+                        _ => key.kind.expected(),
+                    };
+                    assert!(problem.remedy.unwrap().contains(&expected), "{heading}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_misspelt_key_is_unknown_and_the_meant_one_is_offered() {
+    for (heading, table) in sections() {
+        for key in table.keys {
+            let last = key.name.chars().last().unwrap();
+            let (text, at) = with_key(heading, key, &[format!("{}{last} = true", key.name)]);
+
+            let problem = error_at(&text, at + 1, &format!("unknown key `{}{last}`", key.name));
+
+            if key.presence != Presence::Later {
+                assert_eq!(problem.remedy.unwrap(), format!("did you mean `{}`?", key.name));
+                assert!(problem.note.unwrap().contains(key.name));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_doubled_key_is_named_at_its_second_line() {
+    for (heading, table) in sections() {
+        for key in table.keys {
+            let line = format!("{} = 5", key.name);
+            let (text, at) = with_key(heading, key, &[line.clone(), line]);
+
+            error_at(&text, at + 2, &format!("`{}` is written a second time", key.name));
+        }
+    }
+}
+
+#[test]
+fn every_required_key_that_is_missing_is_named_at_its_table() {
+    let mut required = 0;
+    for (heading, table) in sections() {
+        for key in table.keys.iter().filter(|key| key.presence == Presence::Required) {
+            let (text, at) = with_key(heading, key, &[]);
+
+            error_at(&text, at, key.name);
+            required += 1;
+        }
+    }
+    assert!(required >= 15, "only {required} keys are required");
+}
+
+#[test]
+fn every_table_of_the_file_must_be_one() {
+    for key in contract::ROOT.keys {
+        error_at(&format!("\n{} = 1979-05-27\n", key.name), 2, &format!("`{}`", key.name));
+        let last = key.name.chars().last().unwrap();
+        let misspelt = error_at(&format!("[{}{last}]\n", key.name), 1, "unknown key");
+        assert_eq!(misspelt.remedy.unwrap(), format!("did you mean `{}`?", key.name));
+    }
+}
+
+#[test]
+fn every_default_is_valid_where_it_is_written_out() {
+    for (heading, table) in sections() {
+        for key in table.keys {
+            let Presence::Default(toml) = key.presence else { continue };
+            if heading == "[targets.h]" || matches!(key.kind, Kind::Table(_)) {
+                continue;
+            }
+            let (text, _) = with_key(heading, key, &[format!("{} = {toml}", key.name)]);
+
+            let (written, warnings) = parse(&text).unwrap_or_else(|problems| panic!("{problems}"));
+
+            assert_eq!(warnings, [], "{heading} {}", key.name);
+            let (whole, _) = parse(WHOLE).unwrap();
+            assert_eq!(format!("{written:?}"), format!("{whole:?}"), "{heading} {}", key.name);
+        }
+    }
+}
+
+// === Whatever the bytes ===
+
+/// A file whose secrets are easy to find in any output.
+fn with_secrets() -> String {
+    let written = with_examples_written(&with_defaults_written(SHIPPED));
+    written
+        .replace("\"change-me\"", "[\"zq7-secret\", \"zq7-secret\"]")
+        .replace("{ env = \"CRM_TOKEN\" }", "\"zq7-secret\"")
+        .replace("{ env = \"CRM_SIGNING_SECRET\" }", "\"zq7-secret\"")
+        .replace("{ env = \"HOOKSWITCH_ADMIN_TOKEN\" }", "\"zq7-secret\"")
+        .replace("\"sales\"", "\"zq7-secret\"")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn no_bytes_make_the_reader_panic_and_none_make_it_show_a_secret(
+        changes in prop::collection::vec(
+            (any::<prop::sample::Index>(), 0_usize..4, "[\\PC\n\"'={}\\[\\],.#\\\\ ]{0,2}"),
+            1..5,
+        ),
+    ) {
+        let mut text: Vec<char> = with_secrets().chars().collect();
+        for (at, removed, inserted) in changes {
+            let at = at.index(text.len() + 1);
+            let end = (at + removed).min(text.len());
+            text.splice(at..end, inserted.chars());
+        }
+        let text: String = text.into_iter().collect();
+
+        let said = match parse(&text) {
+            Ok((config, warnings)) => {
+                format!("{config:?}{}", warnings.iter().map(Problem::to_string).collect::<String>())
+            }
+            Err(problems) => {
+                for problem in &problems {
+                    let line = problem.place.line.unwrap_or(1);
+                    prop_assert!(line >= 1 && line <= text.lines().count() + 1);
+                }
+                format!("{problems}{}", serde_json::to_string(&problems).unwrap())
+            }
+        };
+
+        prop_assert!(!said.contains("zq7-secret"), "{said}");
+    }
+
+    #[test]
+    fn text_of_any_kind_is_read_without_a_panic(text in "[\\PC\n]{0,200}") {
+        let said = match parse(&text) {
+            Ok((_, warnings)) => warnings.iter().map(Problem::to_string).collect::<String>(),
+            Err(problems) => problems.to_string(),
+        };
+
+        prop_assert!(!said.contains(char::from(0x1b)), "{said:?}");
+    }
 }
