@@ -1,4 +1,4 @@
-//! `[admin]`
+//! `[admin]`.
 
 use super::{
     contract::ADMIN,

@@ -1,4 +1,4 @@
-//! `[server]`
+//! `[server]`.
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -1,4 +1,4 @@
-//! `[store]`
+//! `[store]`.
 
 use std::time::Duration;
 
