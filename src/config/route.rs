@@ -1,4 +1,4 @@
-//! `[[routes]]`
+//! `[[routes]]`.
 
 use super::{
     contract::ROUTE,

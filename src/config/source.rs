@@ -1,4 +1,4 @@
-//! `[sources.*]`
+//! `[sources.*]`.
 
 use std::{collections::BTreeMap, time::Duration};
 
