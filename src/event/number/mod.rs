@@ -153,10 +153,11 @@ fn dialled(digits: &str, dialling: Dialling<'_>) -> Option<String> {
     let plan = Plan::of(meta);
     let code = plan.code.to_string();
     let after_code = digits.strip_prefix(code.as_str());
-    if dialling.bare_international && (11..=MAX_DIGITS).contains(&digits.len()) {
-        if let Some(national) = after_code {
-            return plan.international(national);
-        }
+    if dialling.bare_international
+        && (11..=MAX_DIGITS).contains(&digits.len())
+        && let Some(national) = after_code
+    {
+        return plan.international(national);
     }
     plan.national(meta, digits).or_else(|| plan.international(after_code?))
 }
