@@ -255,10 +255,13 @@ fn lost(provider: Provider, body: &Value, event: &Value) -> Vec<String> {
         }
         for row in rows(provider).iter().filter(|row| row.kind == Kind::Tree) {
             let inner = at_path_of_pattern(path, row.from);
-            mapped |= inner.is_some_and(|inner| {
-                event.pointer(&format!("/data{}", row.to)).and_then(|tree| at_path(tree, inner))
-                    == Some(leaf)
-            });
+            let Some(inner) = inner else { continue };
+            let tree = event.pointer(&format!("/data{}", row.to));
+            mapped |= tree.and_then(|tree| at_path(tree, inner)) == Some(leaf);
+            // Below a tree there is an object, and an object is what the field takes.
+            if !mapped && !is_below_list(path, row.from) {
+                wrong.push(format!("{pattern} = {leaf} is not in {}", row.to));
+            }
         }
         if !kept && !mapped {
             wrong.push(format!("{pattern} = {leaf} is lost"));
@@ -271,6 +274,11 @@ fn lost(provider: Provider, body: &Value, event: &Value) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// Whether the tree of a row is a list here, which is no map of names.
+fn is_below_list(path: &[Step], from: &str) -> bool {
+    matches!(path.get(from.split('.').count()), Some(Step::Entry(_)))
 }
 
 /// What of `path` lies below the members that `pattern` names.
