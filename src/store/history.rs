@@ -163,8 +163,7 @@ impl EventState {
 
 impl DeliveryState {
     /// Every state.
-    pub const ALL: &'static [Self] =
-        &[Self::Pending, Self::Delivered, Self::Dead, Self::Discarded];
+    pub const ALL: &'static [Self] = &[Self::Pending, Self::Delivered, Self::Dead, Self::Discarded];
 
     /// The word in labels and the CLI.
     pub const fn as_str(self) -> &'static str {

@@ -12,9 +12,7 @@ use super::ledger::Ledger;
 use crate::{
     event::EventId,
     route::TargetName,
-    store::{
-        Admission, Attempt, CallFacts, DeliveryId, Fate, Settlement, StoreError,
-    },
+    store::{Admission, Attempt, CallFacts, DeliveryId, Fate, Settlement, StoreError},
 };
 
 /// A group in the middle of its transaction.
@@ -153,7 +151,9 @@ impl Group<'_> {
         }
         let first = self
             .connection
-            .prepare_cached("SELECT id, quarantined FROM seen WHERE source = ?1 AND fingerprint = ?2")?
+            .prepare_cached(
+                "SELECT id, quarantined FROM seen WHERE source = ?1 AND fingerprint = ?2",
+            )?
             .query_row(params![source, fingerprint.0], |row| {
                 Ok((EventId::from_bytes(row.get(0)?), row.get(1)?))
             })?;
@@ -362,9 +362,9 @@ impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
         let told = || Arc::from(error.to_string());
         match error.sqlite_error_code() {
-            Some(
-                ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch,
-            ) => Self::Unstorable(told()),
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch) => {
+                Self::Unstorable(told())
+            }
             _ => Self::Io(told()),
         }
     }
@@ -453,4 +453,3 @@ fn call_key(admission: &Admission, facts: &CallFacts) -> Option<i64> {
 fn cut(text: &str, bytes_max: usize) -> &str {
     text.get(..text.floor_char_boundary(bytes_max)).unwrap_or(text)
 }
-

@@ -32,7 +32,6 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
-pub use self::{open::OpenError, schema::InForce};
 use self::{
     disk::Disk,
     group::{Move, Outcome},
@@ -40,6 +39,7 @@ use self::{
     readers::Readers,
     writer::{Job, Shared, Writer},
 };
+pub use self::{open::OpenError, schema::InForce};
 use crate::{
     clock::Clock,
     event::{EventId, SourceName},
@@ -91,8 +91,10 @@ impl Sqlite {
         let writer = Writer::new(Arc::clone(&shared), connection).map_err(failed)?;
         register_books(metrics, Ledgers(Arc::clone(&shared)));
 
-        let unstarted =
-            |error: std::io::Error| OpenError::Failed { path: path.clone(), error: error.to_string() };
+        let unstarted = |error: std::io::Error| OpenError::Failed {
+            path: path.clone(),
+            error: error.to_string(),
+        };
         let readers = Arc::new(Readers::start(&shared).map_err(unstarted)?);
         let (let_go, closed) = watch::channel(false);
         let held_readers = Arc::clone(&readers);
@@ -193,9 +195,10 @@ impl Store for Sqlite {
         after: Option<EventCursor>,
         limit: usize,
     ) -> Answer<'_, EventPage> {
-        Box::pin(self.readers.ask(move |connection| {
-            queries::events(connection, &filter, order, after, limit)
-        }))
+        Box::pin(
+            self.readers
+                .ask(move |connection| queries::events(connection, &filter, order, after, limit)),
+        )
     }
 
     fn deliveries_of(&self, event: EventId) -> Answer<'_, Vec<DeliveryRecord>> {
@@ -246,9 +249,9 @@ impl Store for Sqlite {
     }
 
     fn close(&self) -> Answer<'_, ()> {
-        self.shared.queue.close();
-        let mut closed = self.closed.clone();
         Box::pin(async move {
+            self.shared.queue.close();
+            let mut closed = self.closed.clone();
             // The sender goes with the writer, however that ends: then the file is let go of too.
             drop(closed.wait_for(|closed| *closed).await);
             match self.shared.refusal() {

@@ -145,9 +145,7 @@ pub(super) fn events(
         FROM events e CROSS JOIN sources s ON s.id = e.source";
     let (sql, start) = match order {
         Order::OldestFirst => (format!("{COLUMNS} WHERE e.seq > ?1 ORDER BY e.seq"), i64::MIN),
-        Order::NewestFirst => {
-            (format!("{COLUMNS} WHERE e.seq < ?1 ORDER BY e.seq DESC"), i64::MAX)
-        }
+        Order::NewestFirst => (format!("{COLUMNS} WHERE e.seq < ?1 ORDER BY e.seq DESC"), i64::MAX),
     };
     let mut query = connection.prepare_cached(&sql)?;
     let mut rows = query.query([after.map_or(start, |cursor| cursor.0)])?;
@@ -208,22 +206,19 @@ pub(super) fn attempts(
         "SELECT round, number, at, took_us, status, error, snippet FROM attempts \
          WHERE delivery = ?1 AND (round, number) > (?2, ?3) ORDER BY round, number LIMIT ?4",
     )?;
-    let found = query.query_map(
-        params![delivery.0, after.0, after.1, rows_of(limit)],
-        |row| {
-            Ok(PastAttempt {
-                round: row.get(0)?,
-                attempt: Attempt {
-                    number: row.get(1)?,
-                    at: instant(row.get(2)?),
-                    took: Duration::from_micros(row.get(3)?),
-                    status: row.get(4)?,
-                    error: row.get(5)?,
-                    snippet: row.get_ref(6)?.as_bytes_or_null()?.map(Bytes::copy_from_slice),
-                },
-            })
-        },
-    )?;
+    let found = query.query_map(params![delivery.0, after.0, after.1, rows_of(limit)], |row| {
+        Ok(PastAttempt {
+            round: row.get(0)?,
+            attempt: Attempt {
+                number: row.get(1)?,
+                at: instant(row.get(2)?),
+                took: Duration::from_micros(row.get(3)?),
+                status: row.get(4)?,
+                error: row.get(5)?,
+                snippet: row.get_ref(6)?.as_bytes_or_null()?.map(Bytes::copy_from_slice),
+            },
+        })
+    })?;
     found.collect()
 }
 
@@ -314,7 +309,7 @@ pub(super) fn dead_of(
 }
 
 /// Dead letters in order of their ids, of target `?1` or of all, by the index that has that order.
-fn dead_by(target: Option<i64>, joined: &str) -> String {
+pub(super) fn dead_by(target: Option<i64>, joined: &str) -> String {
     let (index, condition) = match target {
         Some(_) => ("deliveries_dead_of_target", "d.target = ?1"),
         None => ("deliveries_dead", "?1 IS NULL"),

@@ -77,11 +77,8 @@ impl<T> Queue<T> {
         let mut state = self.lock();
         if state.waiting.is_empty() && !state.closed {
             state.asleep += 1;
-            state = self
-                .changed
-                .wait_timeout(state, pause)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state =
+                self.changed.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
             state.asleep -= 1;
         }
         (state.waiting.drain(..).collect(), state.closed)

@@ -19,7 +19,9 @@ pub(super) struct Readers {
 }
 
 /// A question and the way of its answer, run on a reader's connection, or told why there is none.
-struct Read(Box<dyn FnOnce(Result<&Connection, StoreError>) + Send>);
+struct Read(Question);
+
+type Question = Box<dyn FnOnce(Result<&Connection, StoreError>) + Send>;
 
 /// Readers. A few, because each read is short and keeps a processor busy: the number covers one
 /// that waits for the disk.
@@ -62,9 +64,8 @@ impl Readers {
     /// Answers what waits, then ends the threads.
     pub(super) fn close(&self) {
         self.queue.close();
-        let threads = std::mem::take(
-            &mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner),
-        );
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a reader of the store panicked");

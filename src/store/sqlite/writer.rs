@@ -1,7 +1,7 @@
 //! The one thread that writes: it commits a group at a time and answers only after the disk has.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -102,10 +102,7 @@ impl Shared {
     }
 
     /// Queues a job, and gives the answer when there is one.
-    pub(super) async fn ask<T>(
-        &self,
-        job: impl FnOnce(Reply<T>) -> Job,
-    ) -> Result<T, StoreError> {
+    pub(super) async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let job = job(reply);
         let bound = match &job {
@@ -218,7 +215,8 @@ impl Writer {
         });
         if let Err(Fault::Unstorable(_)) = &written {
             execute(&self.connection, "ROLLBACK").map_err(Fault::fatal)?;
-            self.ledger = Ledger::read(&self.connection).map_err(|error| Fault::from(error).fatal())?;
+            self.ledger =
+                Ledger::read(&self.connection).map_err(|error| Fault::from(error).fatal())?;
         }
         written
     }
@@ -229,11 +227,15 @@ impl Writer {
             connection: &self.connection,
             ledger: &mut self.ledger,
             now: self.shared.clock.now(),
-            woken: Default::default(),
+            woken: BTreeSet::default(),
             stored: 0,
         };
         for job in jobs {
-            done.push(if one_by_one { alone(&mut group, job)? } else { Ok(job.write(&mut group)?) });
+            done.push(if one_by_one {
+                alone(&mut group, job)?
+            } else {
+                Ok(job.write(&mut group)?)
+            });
         }
         self.sweep.step(&group).map_err(Fault::fatal)?;
         Ok(Written { done, woken: group.woken, stored: group.stored })
@@ -248,7 +250,7 @@ impl Writer {
 /// A group that is on disk.
 struct Written {
     done: Vec<Result<Done, StoreError>>,
-    woken: std::collections::BTreeSet<TargetName>,
+    woken: BTreeSet<TargetName>,
     stored: usize,
 }
 
