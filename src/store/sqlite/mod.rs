@@ -17,6 +17,7 @@ mod queries;
 mod queue;
 mod readers;
 mod schema;
+mod seen;
 mod writer;
 
 #[cfg(test)]

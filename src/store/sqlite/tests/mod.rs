@@ -2,6 +2,7 @@
 
 mod faults;
 mod files;
+mod fingerprints;
 mod model;
 mod watching;
 
