@@ -8,7 +8,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
-use super::ledger::Ledger;
+use super::{ledger::Ledger, seen::Seen};
 use crate::{
     event::EventId,
     route::TargetName,
@@ -19,6 +19,7 @@ use crate::{
 pub(super) struct Group<'c> {
     pub(super) connection: &'c Connection,
     pub(super) ledger: &'c mut Ledger,
+    pub(super) seen: &'c mut Seen,
     pub(super) now: Timestamp,
     /// Targets that have something due once this is on disk.
     pub(super) woken: BTreeSet<TargetName>,
@@ -68,13 +69,6 @@ pub(super) enum Fault {
 /// Rows of an event's deliveries: `deliveries.id` = `events.seq` × this + ordinal.
 pub(super) const TARGETS_MAX: i64 = 4096;
 
-/// How many remembered fingerprints are looked at per stored event, to find the expired ones: more
-/// than one, so that the search gains on the growth and what is expired stays a fraction.
-const SWEPT_PER_EVENT: usize = 4;
-
-/// Fingerprints looked at in one step; about two pages, which no commit notices.
-const SWEEP_STEP: usize = 256;
-
 /// What is kept of an attempt's error.
 const ERROR_BYTES_MAX: usize = 1024;
 
@@ -88,10 +82,17 @@ impl Group<'_> {
     pub(super) fn admit(&mut self, admission: &Admission) -> Result<Done, Fault> {
         let quarantined = matches!(admission.fate, Fate::Quarantined { .. });
         let source = self.ledger.source(self.connection, &admission.source)?;
-        if let Some((id, quarantined)) = self.first(admission, source, quarantined)? {
+        let mark = admission.fingerprint.filter(|_| !admission.dedupe_window.is_zero());
+        if let Some(mark) = mark
+            && let Some((id, quarantined)) =
+                self.seen.first(self.connection, (source, mark.0), admission.received_at)?
+        {
             return Ok(Done::Admitted { id, duplicate: true, quarantined });
         }
         let seq = self.ledger.take_seq();
+        if let Some(mark) = mark {
+            self.seen.remember(self.connection, (source, mark.0), seq, admission, quarantined)?;
+        }
         match &admission.fate {
             Fate::Readable { json, facts, targets } => {
                 let state = if targets.is_empty() { "unrouted" } else { "routed" };
@@ -115,49 +116,6 @@ impl Group<'_> {
         }
         self.stored += 1;
         Ok(Done::Admitted { id: admission.id, duplicate: false, quarantined })
-    }
-
-    /// The event this one repeats. Remembers the fingerprint when there is none.
-    fn first(
-        &self,
-        admission: &Admission,
-        source: i64,
-        quarantined: bool,
-    ) -> Result<Option<(EventId, bool)>, Fault> {
-        let Some(fingerprint) = &admission.fingerprint else { return Ok(None) };
-        if admission.dedupe_window.is_zero() {
-            return Ok(None);
-        }
-        let now = admission.received_at.as_millisecond();
-        let window = i64::try_from(admission.dedupe_window.as_millis()).unwrap_or(i64::MAX);
-        let remembered = self
-            .connection
-            .prepare_cached(
-                "INSERT INTO seen (source, fingerprint, until, id, quarantined) \
-                 VALUES (?1, ?2, ?3, ?4, ?5) \
-                 ON CONFLICT (source, fingerprint) DO UPDATE SET until = excluded.until, \
-                 id = excluded.id, quarantined = excluded.quarantined WHERE until <= ?6",
-            )?
-            .execute(params![
-                source,
-                fingerprint.0,
-                now.saturating_add(window),
-                admission.id.as_bytes(),
-                quarantined,
-                now
-            ])?;
-        if remembered > 0 {
-            return Ok(None);
-        }
-        let first = self
-            .connection
-            .prepare_cached(
-                "SELECT id, quarantined FROM seen WHERE source = ?1 AND fingerprint = ?2",
-            )?
-            .query_row(params![source, fingerprint.0], |row| {
-                Ok((EventId::from_bytes(row.get(0)?), row.get(1)?))
-            })?;
-        Ok(Some(first))
     }
 
     fn insert_event(
@@ -376,60 +334,6 @@ impl From<Fault> for StoreError {
             Fault::Unstorable(why) => Self::Unstorable(why),
             Fault::Io(why) => Self::Io(why),
         }
-    }
-}
-
-// === sweeping ===
-
-/// Where the search for expired fingerprints goes on: it walks the table in its own order, a few
-/// neighbours at a time, and begins again at the end. That needs no index by time, which every
-/// admission would pay for.
-#[derive(Debug, Default)]
-pub(super) struct Sweep {
-    after: (i64, Vec<u8>),
-    /// Events stored since the last step.
-    owed: usize,
-}
-
-impl Sweep {
-    /// Looks at the next few fingerprints, if enough was stored since, and forgets the expired.
-    pub(super) fn step(&mut self, group: &Group<'_>) -> Result<(), Fault> {
-        self.owed += group.stored;
-        if self.owed * SWEPT_PER_EVENT < SWEEP_STEP {
-            return Ok(());
-        }
-        self.owed = 0;
-        let (source, fingerprint) = &self.after;
-        let to = group
-            .connection
-            .prepare_cached(
-                "SELECT source, fingerprint FROM seen WHERE (source, fingerprint) > (?1, ?2) \
-                 ORDER BY source, fingerprint LIMIT 1 OFFSET ?3",
-            )?
-            .query_row(params![source, fingerprint, SWEEP_STEP - 1], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
-            })
-            .optional()?;
-        let now = group.now.as_millisecond();
-        if let Some(to) = to {
-            group
-                .connection
-                .prepare_cached(
-                    "DELETE FROM seen WHERE (source, fingerprint) > (?1, ?2) \
-                     AND (source, fingerprint) <= (?3, ?4) AND until <= ?5",
-                )?
-                .execute(params![source, fingerprint, to.0, to.1, now])?;
-            self.after = to;
-        } else {
-            group
-                .connection
-                .prepare_cached(
-                    "DELETE FROM seen WHERE (source, fingerprint) > (?1, ?2) AND until <= ?3",
-                )?
-                .execute(params![source, fingerprint, now])?;
-            self.after = Default::default();
-        }
-        Ok(())
     }
 }
 

@@ -17,6 +17,7 @@ mod queries;
 mod queue;
 mod readers;
 mod schema;
+mod seen;
 mod writer;
 
 #[cfg(test)]
@@ -250,9 +251,9 @@ impl Store for Sqlite {
     }
 
     fn close(&self) -> Answer<'_, ()> {
-        self.shared.queue.close();
-        let mut closed = self.closed.clone();
         Box::pin(async move {
+            self.shared.queue.close();
+            let mut closed = self.closed.clone();
             // The sender goes with the writer, however that ends: then the file is let go of too.
             drop(closed.wait_for(|closed| *closed).await);
             match self.shared.refusal() {

@@ -309,7 +309,7 @@ pub(super) fn dead_of(
 }
 
 /// Dead letters in order of their ids, of target `?1` or of all, by the index that has that order.
-fn dead_by(target: Option<i64>, joined: &str) -> String {
+pub(super) fn dead_by(target: Option<i64>, joined: &str) -> String {
     let (index, condition) = match target {
         Some(_) => ("deliveries_dead_of_target", "d.target = ?1"),
         None => ("deliveries_dead", "?1 IS NULL"),

@@ -19,7 +19,9 @@ pub(super) struct Readers {
 }
 
 /// A question and the way of its answer, run on a reader's connection, or told why there is none.
-struct Read(Box<dyn FnOnce(Result<&Connection, StoreError>) + Send>);
+struct Read(Question);
+
+type Question = Box<dyn FnOnce(Result<&Connection, StoreError>) + Send>;
 
 /// Readers. A few, because each read is short and keeps a processor busy: the number covers one
 /// that waits for the disk.

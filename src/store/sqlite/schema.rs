@@ -29,7 +29,7 @@ pub struct InForce {
 pub(super) const STEPS: &[&str] =
     &[include_str!("schema/0001_base.sql"), include_str!("schema/0002_watch.sql")];
 
-/// `PRAGMA application_id`, so that another program's database is not taken for ours: "HkSw".
+/// `PRAGMA application_id`, so that another program's database is not taken for ours: `HkSw`.
 const APPLICATION_ID: i64 = 0x486B_5377;
 
 /// How long to wait for a lock of another process, such as a person's `sqlite3` that writes. Not

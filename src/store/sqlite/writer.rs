@@ -1,7 +1,7 @@
 //! The one thread that writes: it commits a group at a time and answers only after the disk has.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -18,10 +18,11 @@ use tokio::{
 
 use super::{
     disk::Disk,
-    group::{Done, Fault, Group, Move, Outcome, Sweep},
+    group::{Done, Fault, Group, Move, Outcome},
     ledger::Ledger,
     queue::Queue,
     schema,
+    seen::{Seen, YOUNG_MAX},
 };
 use crate::{
     clock::Clock,
@@ -63,7 +64,7 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     connection: Connection,
     ledger: Ledger,
-    sweep: Sweep,
+    seen: Seen,
 }
 
 /// Jobs in one transaction. More would make the first of them wait long for little: the sync is
@@ -150,9 +151,9 @@ impl Shared {
 impl Writer {
     /// Begins with an open connection: reads what is on disk.
     pub(super) fn new(shared: Arc<Shared>, connection: Connection) -> rusqlite::Result<Self> {
-        let ledger = Ledger::read(&connection)?;
+        let (ledger, seen) = (Ledger::read(&connection)?, Seen::read(&connection, YOUNG_MAX)?);
         ledger.publish_all(&mut shared.totals());
-        Ok(Self { shared, connection, ledger, sweep: Sweep::default() })
+        Ok(Self { shared, connection, ledger, seen })
     }
 
     /// Writes until the queue is closed and empty. Gives the connection back, unless the file was
@@ -162,7 +163,6 @@ impl Writer {
         while let Some(group) = shared.queue.take(sized()) {
             let Err(trouble) = self.commit(group) else { continue };
             tracing::error!(error = %trouble, "the store failed to commit, and opens its file anew");
-            shared.is_troubled(Some(trouble.clone()));
             drop(self);
             self = reopen(&shared, trouble)?;
             shared.is_troubled(None);
@@ -184,6 +184,7 @@ impl Writer {
         match written {
             Ok(written) => {
                 self.ledger.publish(&mut self.shared.totals());
+                self.seen.settle();
                 self.shared.series.committed(began.elapsed(), written.stored);
                 for (job, done) in jobs.into_iter().zip(written.done) {
                     job.answer(done);
@@ -197,6 +198,8 @@ impl Writer {
                 let error = match fault {
                     Fault::Io(why) | Fault::Unstorable(why) => StoreError::Io(why),
                 };
+                // First, so that whoever is told of it finds the store refusing.
+                self.shared.is_troubled(Some(error.clone()));
                 for job in jobs {
                     job.refuse(&error);
                 }
@@ -215,8 +218,9 @@ impl Writer {
         });
         if let Err(Fault::Unstorable(_)) = &written {
             execute(&self.connection, "ROLLBACK").map_err(Fault::fatal)?;
-            self.ledger =
-                Ledger::read(&self.connection).map_err(|error| Fault::from(error).fatal())?;
+            let told = |error| Fault::from(error).fatal();
+            self.ledger = Ledger::read(&self.connection).map_err(told)?;
+            self.seen = Seen::read(&self.connection, YOUNG_MAX).map_err(told)?;
         }
         written
     }
@@ -226,8 +230,9 @@ impl Writer {
         let mut group = Group {
             connection: &self.connection,
             ledger: &mut self.ledger,
+            seen: &mut self.seen,
             now: self.shared.clock.now(),
-            woken: Default::default(),
+            woken: BTreeSet::default(),
             stored: 0,
         };
         for job in jobs {
@@ -237,8 +242,9 @@ impl Writer {
                 Ok(job.write(&mut group)?)
             });
         }
-        self.sweep.step(&group).map_err(Fault::fatal)?;
-        Ok(Written { done, woken: group.woken, stored: group.stored })
+        let Group { now, woken, stored, .. } = group;
+        self.seen.keep_up(&self.connection, stored, now).map_err(Fault::fatal)?;
+        Ok(Written { done, woken, stored })
     }
 
     #[cfg(test)]
@@ -250,7 +256,7 @@ impl Writer {
 /// A group that is on disk.
 struct Written {
     done: Vec<Result<Done, StoreError>>,
-    woken: std::collections::BTreeSet<TargetName>,
+    woken: BTreeSet<TargetName>,
     stored: usize,
 }
 
@@ -314,13 +320,14 @@ impl Fault {
 /// Writes one job so that its failure leaves no trace of it and the rest as it was.
 fn alone(group: &mut Group<'_>, job: &Job) -> Result<Result<Done, StoreError>, Fault> {
     let before = group.ledger.clone();
-    let stored = group.stored;
+    let (stored, remembered) = (group.stored, group.seen.mark());
     execute(group.connection, "SAVEPOINT one").map_err(Fault::fatal)?;
     let done = match job.write(group) {
         Err(Fault::Unstorable(why)) => {
             execute(group.connection, "ROLLBACK TO one").map_err(Fault::fatal)?;
             *group.ledger = before;
             group.stored = stored;
+            group.seen.forget_since(remembered);
             Err(StoreError::Unstorable(why))
         }
         done => Ok(done?),

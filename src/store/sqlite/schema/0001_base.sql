@@ -82,12 +82,22 @@ CREATE TABLE attempts (
     PRIMARY KEY (delivery, round, number)
 ) WITHOUT ROWID;
 
--- Recognises repeats.
-CREATE TABLE seen (
+-- Recognises repeats. Fingerprints are random, so each would dirty a page of its own: new ones
+-- are noted in order of arrival, and folded into the table by the thousand, sorted.
+CREATE TABLE seen_lately (
+    seq         INTEGER PRIMARY KEY,    -- events.seq
     source      INTEGER NOT NULL,
     fingerprint BLOB NOT NULL,
     until       INTEGER NOT NULL,
     id          BLOB NOT NULL,          -- the first event's
+    quarantined INTEGER NOT NULL
+);
+
+CREATE TABLE seen (
+    source      INTEGER NOT NULL,
+    fingerprint BLOB NOT NULL,
+    until       INTEGER NOT NULL,
+    id          BLOB NOT NULL,
     quarantined INTEGER NOT NULL,
     PRIMARY KEY (source, fingerprint)
 ) WITHOUT ROWID;

@@ -1,0 +1,264 @@
+//! The memory of fingerprints: new ones in order of arrival, older ones in a sorted table.
+//!
+//! Fingerprints are random. Put straight into a tree, each would dirty a page of its own, and
+//! the log would grow by more than the event itself. So a new one is noted at the end of
+//! `seen_lately` and in a map here; once the map is full it is sorted, and moved into the tree
+//! `seen` a few neighbours at a time. A fingerprint is looked for in the map, in what is being
+//! moved, then in the tree; the first that has it decides, because a younger note is only made
+//! once the older has expired.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Params, params};
+
+use super::group::Fault;
+use crate::{event::EventId, store::Admission};
+
+/// A source's number, and a fingerprint.
+pub(super) type Key = (i64, [u8; 16]);
+
+/// What the writer remembers of `seen_lately`, and how far it is with moving and forgetting.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// `seen_lately.seq` of the young ones.
+    young: HashMap<Key, i64>,
+    /// Noted by the group in hand.
+    noted: Vec<Key>,
+    /// Sorted: on their way into the tree.
+    moving: Vec<(Key, i64)>,
+    /// So many of them are there.
+    moved: usize,
+    /// Notes up to this one are in the tree and can go.
+    spent: i64,
+    /// Where the search for expired ones goes on: it walks the tree in its own order, and begins
+    /// again at the end. That needs no index by time, which every event would pay for.
+    swept: Key,
+    /// Events stored since the last step of that search.
+    unswept: usize,
+    /// How many are young before they are moved.
+    young_max: usize,
+}
+
+/// How many are young at most: the more, the more of them share a page of the tree when they are
+/// moved; each costs 40 bytes of memory, and a little time when the store opens. Just under what
+/// fills the map's table.
+pub(super) const YOUNG_MAX: usize = 28_000;
+
+/// How many are moved, and how many notes removed, for each event stored: more than one, so that
+/// moving is done before the map is full again.
+const MOVED_PER_EVENT: usize = 2;
+
+/// How many of the tree are looked at for each event stored, to find the expired: more than one,
+/// so that the search gains on the growth.
+const SWEPT_PER_EVENT: usize = 4;
+
+/// Looked at in one step: about two pages, which no commit notices.
+const SWEEP_STEP: usize = 256;
+
+// === impl Seen ===
+
+impl Seen {
+    /// Reads the notes that are on disk. Some may be in the tree already; moving them again
+    /// changes nothing.
+    pub(super) fn read(connection: &Connection, young_max: usize) -> rusqlite::Result<Self> {
+        let mut young = HashMap::new();
+        let mut query = connection
+            .prepare_cached("SELECT seq, source, fingerprint FROM seen_lately ORDER BY seq")?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            young.insert((row.get(1)?, row.get(2)?), row.get(0)?);
+        }
+        Ok(Self {
+            young,
+            noted: Vec::new(),
+            moving: Vec::new(),
+            moved: 0,
+            spent: 0,
+            swept: Key::default(),
+            unswept: 0,
+            young_max,
+        })
+    }
+
+    /// The first event with this fingerprint, unless its window has ended, and whether it was
+    /// quarantined.
+    pub(super) fn first(
+        &self,
+        connection: &Connection,
+        key: Key,
+        now: Timestamp,
+    ) -> Result<Option<(EventId, bool)>, Fault> {
+        let found = match self.noted_as(&key) {
+            Some(seq) => one(
+                connection.prepare_cached(
+                    "SELECT id, quarantined, until FROM seen_lately WHERE seq = ?1",
+                )?,
+                [seq],
+            )?,
+            None => one(
+                connection.prepare_cached(
+                    "SELECT id, quarantined, until FROM seen \
+                     WHERE source = ?1 AND fingerprint = ?2",
+                )?,
+                params![key.0, key.1],
+            )?,
+        };
+        Ok(found
+            .filter(|(_, _, until)| now.as_millisecond() < *until)
+            .map(|(id, quarantined, _)| (id, quarantined)))
+    }
+
+    /// Notes the first event with this fingerprint.
+    pub(super) fn remember(
+        &mut self,
+        connection: &Connection,
+        key: Key,
+        seq: i64,
+        admission: &Admission,
+        quarantined: bool,
+    ) -> Result<(), Fault> {
+        let window = i64::try_from(admission.dedupe_window.as_millis()).unwrap_or(i64::MAX);
+        connection
+            .prepare_cached(
+                "INSERT INTO seen_lately (seq, source, fingerprint, until, id, quarantined) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![
+                seq,
+                key.0,
+                key.1,
+                admission.received_at.as_millisecond().saturating_add(window),
+                admission.id.as_bytes(),
+                quarantined
+            ])?;
+        self.young.insert(key, seq);
+        self.noted.push(key);
+        Ok(())
+    }
+
+    /// The place in the group to which [`Seen::forget_since`] goes back.
+    pub(super) fn mark(&self) -> usize {
+        self.noted.len()
+    }
+
+    /// Forgets what was noted since the mark, and is rolled back in the file.
+    pub(super) fn forget_since(&mut self, mark: usize) {
+        for key in self.noted.drain(mark..) {
+            self.young.remove(&key);
+        }
+    }
+
+    /// The group is on disk.
+    pub(super) fn settle(&mut self) {
+        self.noted.clear();
+    }
+
+    /// Moves, removes and forgets a little, in proportion to what was stored.
+    pub(super) fn keep_up(
+        &mut self,
+        connection: &Connection,
+        stored: usize,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        if stored == 0 {
+            return Ok(());
+        }
+        if self.moving.is_empty() && self.young.len() >= self.young_max {
+            self.moving = self.young.drain().collect();
+            self.moving.sort_unstable();
+        }
+        self.move_on(connection, stored * MOVED_PER_EVENT, now)?;
+        self.remove_spent(connection, stored * MOVED_PER_EVENT)?;
+        self.unswept += stored;
+        if self.unswept * SWEPT_PER_EVENT >= SWEEP_STEP {
+            self.unswept = 0;
+            self.sweep(connection, now)?;
+        }
+        Ok(())
+    }
+
+    fn noted_as(&self, key: &Key) -> Option<i64> {
+        let young = self.young.get(key).copied();
+        young.or_else(|| {
+            let place = self.moving.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
+            self.moving.get(place).map(|(_, seq)| *seq)
+        })
+    }
+
+    /// Moves the next `count` into the tree, but for those that have expired.
+    fn move_on(
+        &mut self,
+        connection: &Connection,
+        count: usize,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        if self.moving.is_empty() {
+            return Ok(());
+        }
+        let mut statement = connection.prepare_cached(
+            "INSERT OR REPLACE INTO seen (source, fingerprint, until, id, quarantined) \
+             SELECT source, fingerprint, until, id, quarantined FROM seen_lately \
+             WHERE seq = ?1 AND until > ?2",
+        )?;
+        for (_, seq) in self.moving.iter().skip(self.moved).take(count) {
+            statement.execute([*seq, now.as_millisecond()])?;
+        }
+        self.moved += count;
+        if self.moved >= self.moving.len() {
+            self.spent = self.moving.iter().map(|(_, seq)| *seq).max().unwrap_or_default();
+            self.moving = Vec::new();
+            self.moved = 0;
+        }
+        Ok(())
+    }
+
+    /// Removes up to `count` notes that are in the tree.
+    fn remove_spent(&mut self, connection: &Connection, count: usize) -> Result<(), Fault> {
+        if self.spent == 0 {
+            return Ok(());
+        }
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let removed = connection
+            .prepare_cached(
+                "DELETE FROM seen_lately WHERE seq IN (SELECT seq FROM seen_lately \
+                 WHERE seq <= ?1 ORDER BY seq LIMIT ?2)",
+            )?
+            .execute([self.spent, count])?;
+        if removed == 0 {
+            self.spent = 0;
+        }
+        Ok(())
+    }
+
+    /// Looks at the next few of the tree, and forgets the expired.
+    fn sweep(&mut self, connection: &Connection, now: Timestamp) -> Result<(), Fault> {
+        let (source, fingerprint) = self.swept;
+        let step = i64::try_from(SWEEP_STEP).unwrap_or(i64::MAX) - 1;
+        let to: Option<Key> = connection
+            .prepare_cached(
+                "SELECT source, fingerprint FROM seen WHERE (source, fingerprint) > (?1, ?2) \
+                 ORDER BY source, fingerprint LIMIT 1 OFFSET ?3",
+            )?
+            .query_row(params![source, fingerprint, step], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let end = to.unwrap_or((i64::MAX, [0; 16]));
+        connection
+            .prepare_cached(
+                "DELETE FROM seen WHERE (source, fingerprint) > (?1, ?2) \
+                 AND (source, fingerprint) <= (?3, ?4) AND until <= ?5",
+            )?
+            .execute(params![source, fingerprint, end.0, end.1, now.as_millisecond()])?;
+        self.swept = to.unwrap_or_default();
+        Ok(())
+    }
+}
+
+fn one(
+    mut statement: CachedStatement<'_>,
+    params: impl Params,
+) -> Result<Option<(EventId, bool, i64)>, Fault> {
+    let found = statement
+        .query_row(params, |row| Ok((EventId::from_bytes(row.get(0)?), row.get(1)?, row.get(2)?)));
+    Ok(found.optional()?)
+}

@@ -1,0 +1,242 @@
+//! Failures, made by real means: a full file, a commit that is refused, a file locked by others,
+//! a disk below its reserve, a process that vanishes.
+
+use std::{fs, sync::Arc};
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::Place;
+use crate::{
+    clock::Clock,
+    metrics::Metrics,
+    store::{
+        Admission, Receipt, Settings, Settlement, Store as _, StoreError,
+        conformance::{admission, assert_balanced, attempt, due, fingerprint},
+        metrics::Series,
+        sqlite::{
+            Sqlite,
+            disk::Disk,
+            open, schema,
+            writer::{Job, Shared, Writer},
+        },
+    },
+};
+
+type Answer = oneshot::Receiver<Result<Receipt, StoreError>>;
+
+/// A writer without its thread, so that its connection can be set up to fail.
+fn writer(place: &Place) -> Writer {
+    let path = open::prepare(&place.path()).unwrap();
+    let connection = schema::open_writer(&path).unwrap();
+    let series = Series::register(&Metrics::new());
+    let disk = Disk::of(&path, 0);
+    let shared = Shared::new(path, place.clock.clone(), disk, series);
+    Writer::new(Arc::new(shared), connection).unwrap()
+}
+
+fn jobs(clock: &Clock, count: u8) -> (Vec<Job>, Vec<Answer>) {
+    (0..count)
+        .map(|n| {
+            let (reply, answer) = oneshot::channel();
+            let admission = marked(clock, n);
+            (Job::Commit(Box::new(admission), reply), answer)
+        })
+        .unzip()
+}
+
+fn marked(clock: &Clock, n: u8) -> Admission {
+    Admission { fingerprint: Some(fingerprint(n)), ..admission(clock, &["crm", "archive"]) }
+}
+
+fn all_failed(answers: Vec<Answer>) {
+    for mut answer in answers {
+        let answer = answer.try_recv().unwrap();
+        assert!(matches!(answer, Err(StoreError::Io(_))), "{answer:?}");
+    }
+}
+
+/// The writer's file, opened as after a crash: only the first `kept` events are there, whole.
+async fn holds_exactly(place: &Place, kept: usize) {
+    let store = place.try_open().unwrap();
+    for target in ["crm", "archive"] {
+        assert_eq!(due(&*store, target, place.clock.now()).await.len(), kept, "{target}");
+    }
+    let totals = store.totals();
+    assert_balanced(&totals);
+    let pending: u64 = totals.deliveries.values().map(|totals| totals.pending).sum();
+    assert_eq!(pending, 2 * u64::try_from(kept).unwrap());
+    // Nothing of the failed ones is remembered either: their repeats are no duplicates.
+    for n in 100..110 {
+        assert!(!store.commit(marked(&place.clock, n)).await.unwrap().is_duplicate());
+    }
+}
+
+#[tokio::test]
+async fn when_the_file_is_full_the_whole_group_fails_and_nothing_of_it_stays() {
+    let place = Place::new();
+    let mut writer = writer(&place);
+    let (group, answers) = jobs(&place.clock, 3);
+    writer.commit(group).unwrap();
+    assert!(answers.into_iter().all(|mut answer| answer.try_recv().unwrap().is_ok()));
+    let pages: i64 =
+        writer.connection().pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+    writer.connection().pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+
+    let (group, answers): (Vec<_>, Vec<_>) = (100..110)
+        .map(|n| {
+            let (reply, answer) = oneshot::channel();
+            let mut admission = marked(&place.clock, n);
+            admission.request.body = vec![b' '; 20_000].into();
+            (Job::Commit(Box::new(admission), reply), answer)
+        })
+        .unzip();
+    let failed = writer.commit(group);
+
+    let Err(StoreError::Io(why)) = failed else { panic!("{failed:?}") };
+    assert!(why.contains("full"), "{why}");
+    all_failed(answers);
+    drop(writer);
+    holds_exactly(&place, 3).await;
+}
+
+#[tokio::test]
+async fn when_the_commit_itself_fails_nobody_gets_a_receipt_and_nothing_stays() {
+    let place = Place::new();
+    let mut writer = writer(&place);
+    // A promise that is checked only by COMMIT, and broken by the first event.
+    writer
+        .connection()
+        .execute_batch(
+            "PRAGMA foreign_keys = ON;
+             CREATE TEMP TABLE one (id INTEGER PRIMARY KEY);
+             CREATE TEMP TABLE many (one REFERENCES one DEFERRABLE INITIALLY DEFERRED);
+             CREATE TEMP TRIGGER breach AFTER INSERT ON main.events
+             BEGIN INSERT INTO many VALUES (1); END;",
+        )
+        .unwrap();
+
+    let (group, answers) = jobs(&place.clock, 5);
+    let failed = writer.commit(group);
+
+    let Err(StoreError::Io(why)) = failed else { panic!("{failed:?}") };
+    assert!(why.contains("FOREIGN KEY"), "{why}");
+    all_failed(answers);
+    drop(writer);
+    holds_exactly(&place, 0).await;
+}
+
+#[tokio::test]
+async fn after_a_failed_commit_the_file_is_opened_anew_and_taken_on_where_it_was() {
+    let place = Place::new();
+    let store = place.try_open().unwrap();
+    store.commit(marked(&place.clock, 1)).await.unwrap();
+    let before = store.totals();
+    let other = Connection::open(place.path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+
+    let group = (2..6).map(|n| store.commit(marked(&place.clock, n)));
+    let answers = futures_util::future::join_all(group).await;
+
+    assert!(answers.iter().all(|answer| matches!(answer, Err(StoreError::Io(_)))), "{answers:?}");
+    assert_eq!(store.totals(), before);
+    other.execute_batch("ROLLBACK").unwrap();
+    until("the store takes callbacks again", || store.refusal().is_none()).await;
+    for n in 2..6 {
+        assert!(!store.commit(marked(&place.clock, n)).await.unwrap().is_duplicate());
+    }
+    assert!(store.commit(marked(&place.clock, 1)).await.unwrap().is_duplicate());
+    assert_eq!(due(&*store, "crm", place.clock.now()).await.len(), 5);
+    assert_balanced(&store.totals());
+}
+
+#[tokio::test]
+async fn while_the_file_is_out_of_reach_callers_are_told_at_once_and_closing_says_so() {
+    let place = Place::new();
+    let store = place.try_open().unwrap();
+    store.commit(marked(&place.clock, 1)).await.unwrap();
+    let other = Connection::open(place.path()).unwrap();
+    // The log cannot be written by us, and the file cannot be opened again once it has moved.
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let away = place.folder.path().join("away.db");
+    fs::rename(place.path(), &away).unwrap();
+
+    let failed = store.commit(marked(&place.clock, 2)).await;
+
+    assert!(matches!(failed, Err(StoreError::Io(_))), "{failed:?}");
+    assert!(matches!(store.refusal(), Some(StoreError::Io(_))));
+    let delivery = due_if_any(&store).await;
+    assert!(matches!(delivery, Err(StoreError::Io(_))), "{delivery:?}");
+    let closed = store.close().await;
+    assert!(matches!(closed, Err(StoreError::Io(_))), "{closed:?}");
+}
+
+async fn due_if_any(store: &Sqlite) -> Result<(), StoreError> {
+    store.event(crate::event::EventId::from_bytes([0; 16])).await.map(|_| ())
+}
+
+#[tokio::test]
+async fn what_has_a_receipt_is_in_a_copy_of_the_files_taken_without_closing() {
+    let place = Place::new();
+    let store = place.try_open().unwrap();
+    for n in 0..20 {
+        store.commit(marked(&place.clock, n)).await.unwrap();
+    }
+    let settled = due(&*store, "crm", place.clock.now()).await.remove(0);
+    store.settle(settled, attempt(1, place.clock.now()), Settlement::Delivered).await.unwrap();
+
+    let copied = Place::new();
+    for suffix in ["", "-wal"] {
+        let name = |place: &Place| format!("{}{suffix}", place.path().display());
+        fs::copy(name(&place), name(&copied)).unwrap();
+    }
+    let copy = copied.try_open().unwrap();
+
+    assert_eq!(copy.totals(), store.totals());
+    assert_eq!(due(&*copy, "crm", place.clock.now()).await.len(), 19);
+    assert_eq!(due(&*copy, "archive", place.clock.now()).await.len(), 20);
+}
+
+#[tokio::test]
+async fn under_the_disk_reserve_callbacks_are_refused_and_outcomes_are_kept() {
+    let place = Place::new();
+    let store = place.try_open().unwrap();
+    store.commit(marked(&place.clock, 1)).await.unwrap();
+    drop(store);
+    let full = Settings { min_free: u64::MAX, ..place.settings() };
+    let store = Sqlite::open(&full, place.clock.clone(), &Metrics::new(), None).unwrap();
+
+    assert_eq!(store.refusal(), Some(StoreError::DiskReserve));
+    let refused = store.commit(marked(&place.clock, 2)).await;
+
+    assert!(matches!(refused, Err(StoreError::DiskReserve)), "{refused:?}");
+    let delivery = due(&*store, "crm", place.clock.now()).await.remove(0);
+    let settled = attempt(1, place.clock.now());
+    assert_eq!(store.settle(delivery, settled, Settlement::Delivered).await, Ok(()));
+    assert!(due(&*store, "crm", place.clock.now()).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_event_for_more_targets_than_fit_fails_alone() {
+    let place = Place::new();
+    let store = place.try_open().unwrap();
+    let names: Vec<String> = (0..4097).map(|n| format!("t{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+
+    let too_many = store.commit(admission(&place.clock, &names)).await;
+    let most = store.commit(admission(&place.clock, &names[1..])).await.unwrap();
+
+    assert!(matches!(too_many, Err(StoreError::Unstorable(_))), "{too_many:?}");
+    assert_eq!(store.deliveries_of(most.id()).await.unwrap().len(), 4096);
+    assert_eq!(store.totals().deliveries.len(), 4096);
+    assert_balanced(&store.totals());
+}
+
+/// Waits for a condition that others bring about, at most ten seconds.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !holds() {
+        assert!(tokio::time::Instant::now() < deadline, "waited in vain: {what}");
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,69 @@
+//! What this backend promises beyond the contract, and the contract itself.
+
+mod faults;
+mod files;
+mod fingerprints;
+mod model;
+mod watching;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use tempfile::TempDir;
+
+use super::{OpenError, Sqlite};
+use crate::{
+    clock::Clock,
+    metrics::Metrics,
+    store::{
+        Settings, Store,
+        conformance::{Backend, conforms},
+    },
+};
+
+/// A folder of its own for one store, and a clock that stands still.
+pub(super) struct Place {
+    pub(super) folder: TempDir,
+    pub(super) clock: Clock,
+}
+
+impl Place {
+    pub(super) fn new() -> Self {
+        let start = Timestamp::from_second(1_800_000_000).unwrap();
+        Self { folder: tempfile::tempdir().unwrap(), clock: Clock::manual(start) }
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.folder.path().join("relay.db")
+    }
+
+    pub(super) fn settings(&self) -> Settings {
+        Settings {
+            path: self.path(),
+            retention: Duration::from_hours(14 * 24),
+            max_size: 10 << 30,
+            dead_retention: Duration::from_hours(90 * 24),
+            min_free: 0,
+        }
+    }
+
+    pub(super) fn try_open(&self) -> Result<Arc<Sqlite>, OpenError> {
+        Sqlite::open(&self.settings(), self.clock.clone(), &Metrics::new(), None)
+    }
+}
+
+impl Backend for Place {
+    fn open(&self) -> Arc<dyn Store> {
+        self.try_open().unwrap()
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+}
+
+mod contract {
+    use super::{Place, conforms};
+
+    conforms!(Place::new());
+}
