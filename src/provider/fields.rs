@@ -261,6 +261,17 @@ impl<'a, 's> Fields<'a, 's> {
         self.settle(path, fate)
     }
 
+    /// The provider's log time, which stays where it is: one that is none is not ours to judge.
+    pub(super) fn logged(&mut self, path: Path<'_>) -> Option<Timestamp> {
+        match self.read_instant(text(self.peek(path)?), path, &[]) {
+            (Fate::Whole(at), raised) => {
+                self.warnings.extend(raised);
+                Some(at)
+            }
+            _ => None,
+        }
+    }
+
     /// A phone number; `ext` is where its extension stands when it has a field of its own. An
     /// extension without a number stays.
     pub(super) fn number(&mut self, path: Path<'_>, ext: Option<Path<'_>>) -> Option<Number<'a>> {
@@ -297,6 +308,25 @@ impl<'a, 's> Fields<'a, 's> {
         };
         self.settle::<()>(path, fate);
         Object::new()
+    }
+
+    /// Lets `take` help itself from the members of an object; what it leaves stays, and so does
+    /// what is no object.
+    pub(super) fn take_from(&mut self, path: Path<'_>, take: impl FnOnce(&mut Object<'a>)) {
+        match self.slot(path) {
+            Some(Value::Object(members)) if !members.is_empty() => {
+                take(members);
+                if members.is_empty() {
+                    self.remove(path);
+                }
+            }
+            None | Some(Value::Object(_)) => {}
+            Some(value) => match text(value) {
+                Fate::Blank => {}
+                Fate::Refused(warning) => self.warn(warning),
+                Fate::Whole(_) | Fate::Partly(_) => self.warn(Warning::ValueDropped),
+            },
+        }
     }
 
     /// The entries of a list of objects, each mapped by `map`. Only if every leaf of every entry
@@ -526,7 +556,10 @@ impl<'v, 'a> Entry<'v, 'a, '_, '_> {
 fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
     match text {
         Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
-        Cow::Owned(text) if text.trim().len() == text.len() => Cow::Owned(text),
-        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+        Cow::Owned(mut text) => {
+            text.truncate(text.trim_end().len());
+            text.drain(..text.len() - text.trim_start().len());
+            Cow::Owned(text)
+        }
     }
 }

@@ -103,6 +103,14 @@ pub(super) fn read<'a>(
     Ok(Document { root, query: callback.query, from_query, warnings: notes.warnings() })
 }
 
+/// The object or list that a text of a body holds as JSON, read strictly.
+pub(super) fn nested(text: &str) -> Option<Value<'_>> {
+    match json::read(text.trim().as_bytes(), &mut Notes::default()) {
+        Ok(value @ (Value::Object(_) | Value::Array(_))) => Some(value),
+        _ => None,
+    }
+}
+
 /// What the content type says of the body.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Said {
