@@ -6,12 +6,14 @@
 //! the fingerprint that recognises a repeat.
 
 pub mod auth;
+mod clouddial;
 pub mod document;
 mod eleven_x;
 mod fields;
 mod fingerprint;
 mod finish;
 mod status;
+mod synthflow;
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -26,8 +28,12 @@ use crate::event::{CallEvent, Envelope, Status};
 /// The providers we know by name. `serde`'s and relay.toml's words are [`Provider::as_str`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Provider {
+    /// Synthflow, post-call webhook.
+    Synthflow,
     /// 11x (Julian phone agent), call results.
     ElevenX,
+    /// CloudDial, call result webhook and integrations.
+    CloudDial,
 }
 
 /// How the callbacks of one source are read.
@@ -100,8 +106,8 @@ pub fn handshake(
     document: Result<&Document<'_>, Unreadable>,
 ) -> Option<Handshake> {
     match (settings.provider, callback.method, document) {
-        // 11x documents neither a challenge nor a probe.
-        (Provider::ElevenX, _, _) => None,
+        // None of these documents a challenge or a probe.
+        (Provider::Synthflow | Provider::ElevenX | Provider::CloudDial, _, _) => None,
     }
 }
 
@@ -126,7 +132,7 @@ pub fn normalise<'a>(
 
 impl Provider {
     /// Every provider we know.
-    pub const ALL: &'static [Self] = &[Self::ElevenX];
+    pub const ALL: &'static [Self] = &[Self::Synthflow, Self::ElevenX, Self::CloudDial];
 
     /// The word in relay.toml, and `data.provider`.
     pub fn as_str(self) -> &'static str {
@@ -150,7 +156,9 @@ impl Provider {
 
     fn rules(self) -> &'static Rules {
         match self {
+            Self::Synthflow => &synthflow::RULES,
             Self::ElevenX => &eleven_x::RULES,
+            Self::CloudDial => &clouddial::RULES,
         }
     }
 }

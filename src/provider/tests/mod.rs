@@ -1,6 +1,8 @@
 //! Every provider against its fixtures: a request as received, and the event written by hand.
 
+mod clouddial;
 mod nothing_is_lost;
+mod synthflow;
 
 use std::{fs, path::PathBuf};
 
