@@ -488,13 +488,10 @@ impl<'a, 's> Fields<'a, 's> {
             let names = [path, inner].concat();
             zones.get(&names.join(".")).or_else(|| zones.get(*names.last()?))
         };
-        match own.or(self.settings.timezone.as_ref()) {
-            Some(zone) => (zone.clone(), false),
-            None => {
-                let zone = self.settings.provider.rules().zone;
-                (TimeZone::get(zone).unwrap_or(TimeZone::UTC), true)
-            }
+        if let Some(zone) = own.or(self.settings.timezone.as_ref()) {
+            return (zone.clone(), false);
         }
+        (TimeZone::get(self.settings.provider.rules().zone).unwrap_or(TimeZone::UTC), true)
     }
 }
 
