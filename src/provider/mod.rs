@@ -6,6 +6,7 @@
 //! the fingerprint that recognises a repeat.
 
 pub mod auth;
+mod clouddial;
 pub mod document;
 mod eleven_x;
 mod fields;
@@ -14,6 +15,7 @@ mod finish;
 mod mobtexting;
 mod plum;
 mod status;
+mod synthflow;
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -36,10 +38,14 @@ use crate::{
 pub enum Provider {
     /// Plum Insight and Fuse, result URL.
     Plum,
+    /// Synthflow, post-call webhook.
+    Synthflow,
     /// MOBtexting, voice webhook.
     Mobtexting,
     /// 11x (Julian phone agent), call results.
     ElevenX,
+    /// CloudDial, call result webhook and integrations.
+    CloudDial,
 }
 
 /// How the callbacks of one source are read.
@@ -135,8 +141,17 @@ pub fn handshake(
         (Provider::Mobtexting, "POST", Ok(document), _) => {
             mobtexting::challenge(settings, document)
         }
-        // 11x documents neither a challenge nor a probe.
-        (Provider::Plum | Provider::Mobtexting | Provider::ElevenX, _, _, _) => Ok(None),
+        // The others document neither a challenge nor a probe.
+        (
+            Provider::Plum
+            | Provider::Synthflow
+            | Provider::Mobtexting
+            | Provider::ElevenX
+            | Provider::CloudDial,
+            _,
+            _,
+            _,
+        ) => Ok(None),
     }
 }
 
@@ -165,7 +180,8 @@ pub fn normalise<'a>(
 
 impl Provider {
     /// Every provider we know.
-    pub const ALL: &'static [Self] = &[Self::Plum, Self::Mobtexting, Self::ElevenX];
+    pub const ALL: &'static [Self] =
+        &[Self::Plum, Self::Synthflow, Self::Mobtexting, Self::ElevenX, Self::CloudDial];
 
     /// The word in relay.toml, and `data.provider`.
     pub fn as_str(self) -> &'static str {
@@ -197,8 +213,10 @@ impl Provider {
     fn rules(self) -> &'static Rules {
         match self {
             Self::Plum => &plum::RULES,
+            Self::Synthflow => &synthflow::RULES,
             Self::Mobtexting => &mobtexting::RULES,
             Self::ElevenX => &eleven_x::RULES,
+            Self::CloudDial => &clouddial::RULES,
         }
     }
 }
