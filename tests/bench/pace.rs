@@ -1,7 +1,7 @@
 //! How fast a callback is acked, as a ratio to a bare hyper server that answers 200.
 //!
 //! `cargo bench --bench pace`. Rounds alternate, in random order, a relay and the bare server:
-//! the same runtime, the same client, the same bodies, read in both. The last line is
+//! the same runtime, the same client (reqwest), the same bodies, read in both. The last line is
 //! `pace: R (min A, max B, rounds N)`, where R is the median of the paired ratios of acks to
 //! answers. `PACE_ROUNDS` and `PACE_SECONDS` change how much is measured.
 #![expect(
@@ -43,6 +43,10 @@ use tokio::{
     task::JoinSet,
 };
 
+/// The binary's allocator, for both servers and the client.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const CONNECTIONS: usize = 64;
 const BODY_BYTES: usize = 2048;
 const API_KEY: &str = "pace-key";
@@ -74,6 +78,7 @@ struct Contender {
 fn main() {
     let rounds = setting("PACE_ROUNDS", 15);
     let length = Duration::from_secs_f64(setting("PACE_SECONDS", 2) as f64);
+    rustls::crypto::ring::default_provider().install_default().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let alone = measure(Shape::AckOnly, rounds.div_ceil(3), length).await;
@@ -219,25 +224,21 @@ async fn play(contender: &Contender, length: Duration) -> Round {
     }
 }
 
-/// One connection. Returns the time of each answer in microseconds.
+/// One connection of one client. Returns the time of each answer in microseconds.
 async fn send(to: SocketAddr, path: &'static str, over: Arc<AtomicBool>) -> Vec<u32> {
-    let stream = TcpStream::connect(to).await.unwrap();
-    stream.set_nodelay(true).unwrap();
-    let (mut sender, connection) =
-        client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url: reqwest::Url = format!("http://{to}{path}").parse().unwrap();
     let mut times = Vec::with_capacity(4096);
     while !over.load(Ordering::Relaxed) {
-        let request = Request::post(path)
-            .header("host", "relay")
+        let request = client
+            .post(url.clone())
             .header("x-api-key", API_KEY)
             .header("content-type", "application/json")
-            .body(Full::new(body()))
-            .unwrap();
+            .body(body());
         let began = Instant::now();
-        let answer = sender.send_request(request).await.unwrap();
+        let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
-        answer.into_body().collect().await.unwrap();
+        answer.bytes().await.unwrap();
         times.push(u32::try_from(began.elapsed().as_micros()).unwrap());
     }
     times
