@@ -63,7 +63,8 @@ pub(super) struct Entry<'v, 'a, 'f, 's> {
 /// Whether a text is a placeholder of a document or a test button.
 pub(super) fn is_placeholder(text: &str) -> bool {
     let text = text.trim();
-    if matches!(text, "[UUID]" | "[REDACTED]" | "[email protected]") {
+    // The last as pages that hide addresses write it: with a no-break space.
+    if matches!(text, "[UUID]" | "[REDACTED]" | "[email protected]" | "[email\u{a0}protected]") {
         return true;
     }
     let word = text.strip_prefix('<').and_then(|rest| rest.strip_suffix('>'));
@@ -273,7 +274,7 @@ impl<'a, 's> Fields<'a, 's> {
             }
             None => None,
         };
-        let ext = ext?;
+        let Some(ext) = ext else { return number };
         match (&mut number, self.peek(ext).map(text)) {
             (Some(number), Some(Fate::Whole(_))) => number.ext = self.text(ext),
             (None, Some(Fate::Whole(_))) => {}

@@ -214,3 +214,6 @@ impl Handshake {
         &self.body
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,514 @@
+//! Nothing is lost: whatever the body is, each leaf of it is mapped or in `extra`.
+//!
+//! The oracle knows the bodies of the fixtures, flattened by itself, and a field map as the
+//! contract has it (`providers.md` C.2); it shares no code with the mappers. A leaf of the field
+//! map that is plainly usable must be mapped; any leaf must be rebuilt or be in `extra`; and
+//! `extra` holds nothing that was not sent. A new provider adds its rows to [`rows`].
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+/// One line of a field map.
+struct Row {
+    /// Where the value stands in the body; `[]` is any entry of a list.
+    from: &'static str,
+    /// Where it stands in the event, below `/data`; `#` is the number of the entry.
+    to: &'static str,
+    kind: Kind,
+    /// A list of the body whose entries come first in the event's list.
+    after: Option<&'static str>,
+}
+
+/// How a value is written in the event.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// As sent.
+    Text,
+    /// White space at the ends apart.
+    Trimmed,
+    /// In lower case; kept in `extra` when that changed it.
+    Lower,
+    /// As text, when there is a number it belongs to.
+    Ext,
+    /// As an instant.
+    Instant,
+    /// As a whole number.
+    Count,
+    /// As sent, when http or https.
+    Url,
+    /// As sent, when one of these.
+    Word(&'static [&'static str]),
+    /// Everything below, verbatim.
+    Tree,
+    /// A list, whose entries have rows of their own.
+    List,
+}
+
+#[rustfmt::skip]
+const ELEVEN_X: &[Row] = &[
+    row("callId",                      "/call/id",               Kind::Text),
+    row("direction",                   "/call/direction",        Kind::Word(&["inbound", "outbound"])),
+    row("fromPhoneNumber",             "/call/from/raw",         Kind::Text),
+    row("phoneNumber",                 "/call/to/raw",           Kind::Text),
+    row("phoneNumberExt",              "/call/to/ext",           Kind::Ext),
+    row("callResult.resultType",       "/call/status_raw",       Kind::Text),
+    row("callResult.resultType",       "/disposition",           Kind::Text),
+    row("scheduledAt",                 "/call/scheduled_at",     Kind::Instant),
+    row("duration",                    "/call/duration_seconds", Kind::Count),
+    row("callUrl",                     "/call/url",              Kind::Url),
+    row("callResult.summary",          "/call/summary",          Kind::Text),
+    row("callResult.transcription",    "/call/transcript",       Kind::Trimmed),
+    row("agentId",                     "/agent/id",              Kind::Text),
+    row("agentName",                   "/agent/name",            Kind::Text),
+    row("name",                        "/contact/name",          Kind::Text),
+    row("sequence.sequenceId",         "/sequence/id",           Kind::Text),
+    row("sequence.lifecycleStatus",    "/sequence/state",        Kind::Text),
+    row("callResult.followUpMeetingDetails.startTime", "/meeting/start", Kind::Instant),
+    row("callResult.followUpMeetingDetails.endTime",   "/meeting/end",   Kind::Instant),
+    row("callResult.followUpMeetingDetails.hostEmail", "/meeting/host",  Kind::Text),
+    row("callResult.outcomes",             "/outcomes",                Kind::List),
+    row("callResult.outcomes[].name",      "/outcomes/#/name",         Kind::Text),
+    row("callResult.outcomes[].reasoning", "/outcomes/#/reason",       Kind::Text),
+    row("callResult.agentActions",               "/actions",                Kind::List),
+    row("callResult.agentActions[].actionKey",   "/actions/#/key",          Kind::Text),
+    row("callResult.agentActions[].status",      "/actions/#/status",       Kind::Lower),
+    row("callResult.agentActions[].completedAt", "/actions/#/completed_at", Kind::Instant),
+    row("callResult.agentActions[].description", "/actions/#/description",  Kind::Text),
+    row("callResult.humanActions",               "/actions",                Kind::List),
+    row("callResult.humanActions[].actionKey",   "/actions/#/key",          Kind::Text).after("/callResult/agentActions"),
+    row("callResult.humanActions[].status",      "/actions/#/status",       Kind::Lower).after("/callResult/agentActions"),
+    row("callResult.humanActions[].completedAt", "/actions/#/completed_at", Kind::Instant).after("/callResult/agentActions"),
+    row("callResult.humanActions[].description", "/actions/#/description",  Kind::Text).after("/callResult/agentActions"),
+    row("callResult.extractedVariables", "/extracted",           Kind::Tree),
+];
+
+fn rows(provider: Provider) -> &'static [Row] {
+    match provider {
+        Provider::ElevenX => ELEVEN_X,
+    }
+}
+
+const fn row(from: &'static str, to: &'static str, kind: Kind) -> Row {
+    Row { from, to, kind, after: None }
+}
+
+// === impl Row ===
+
+impl Row {
+    const fn after(self, list: &'static str) -> Self {
+        Self { after: Some(list), ..self }
+    }
+
+    /// The place in the event of the value at `path` of the body.
+    fn target(&self, body: &Value, path: &[Step]) -> String {
+        let entries = |list: Option<&Value>, before: usize| {
+            let list = list.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            let mapped = |it: &&Value| it.as_object().is_some_and(|members| !members.is_empty());
+            list.iter().take(before).filter(mapped).count()
+        };
+        let mut number = 0;
+        if let Some(at) = path.iter().position(|step| matches!(step, Step::Entry(_))) {
+            let Step::Entry(index) = path[at] else { unreachable!("just found") };
+            number = entries(at_path(body, &path[..at]), index);
+        }
+        if let Some(list) = self.after {
+            number += entries(body.pointer(list), usize::MAX);
+        }
+        format!("/data{}", self.to.replace('#', &number.to_string()))
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Member(String),
+    Entry(usize),
+}
+
+type Leaves = BTreeMap<Vec<Step>, Value>;
+
+fn flatten(value: &Value, path: &mut Vec<Step>, leaves: &mut Leaves) {
+    match value {
+        Value::Object(members) if !members.is_empty() => {
+            for (name, value) in members {
+                path.push(Step::Member(name.clone()));
+                flatten(value, path, leaves);
+                path.pop();
+            }
+        }
+        Value::Array(entries) if !entries.is_empty() => {
+            for (index, value) in entries.iter().enumerate() {
+                path.push(Step::Entry(index));
+                flatten(value, path, leaves);
+                path.pop();
+            }
+        }
+        leaf => drop(leaves.insert(path.clone(), leaf.clone())),
+    }
+}
+
+fn leaves(value: &Value) -> Leaves {
+    let mut leaves = Leaves::new();
+    flatten(value, &mut Vec::new(), &mut leaves);
+    leaves
+}
+
+fn at_path<'v>(value: &'v Value, path: &[Step]) -> Option<&'v Value> {
+    path.iter().try_fold(value, |value, step| match step {
+        Step::Member(name) => value.as_object()?.get(name),
+        Step::Entry(index) => value.as_array()?.get(*index),
+    })
+}
+
+/// A path as field maps write it.
+fn pattern(path: &[Step]) -> String {
+    path.iter().fold(String::new(), |pattern, step| match step {
+        Step::Member(name) if pattern.is_empty() => name.clone(),
+        Step::Member(name) => format!("{pattern}.{name}"),
+        Step::Entry(_) => format!("{pattern}[]"),
+    })
+}
+
+fn is_blank(value: &Value) -> bool {
+    value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty())
+}
+
+/// The text a string or number says.
+fn said(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// Whether a value is beyond doubt one of its field.
+fn is_plain(kind: Kind, value: &Value) -> bool {
+    let words = |text: &str| !text.contains(['<', '[']) && !text.trim().is_empty();
+    match kind {
+        Kind::Text | Kind::Trimmed | Kind::Lower => said(value).is_some_and(|text| words(&text)),
+        Kind::Instant => {
+            value.as_str().is_some_and(|text| text.starts_with("20") && text.ends_with('Z'))
+        }
+        Kind::Count => value.as_u64().is_some_and(|count| count < 1 << 40),
+        Kind::Url => value.as_str().is_some_and(|text| text.starts_with("https://app.")),
+        Kind::Word(allowed) => value.as_str().is_some_and(|word| allowed.contains(&word)),
+        Kind::Ext | Kind::Tree | Kind::List => false,
+    }
+}
+
+/// Whether the value sent can be rebuilt from the value in the event.
+fn is_rebuilt(kind: Kind, sent: &Value, mapped: &Value) -> bool {
+    let instant = |text: &str| text.parse::<Timestamp>().ok().map(|at| at.as_millisecond());
+    match kind {
+        Kind::Tree => return sent == mapped || is_blank(sent) && *mapped == json!({}),
+        Kind::List => return is_blank(sent) || *sent == json!([]),
+        Kind::Word(_) if is_blank(sent) => return *mapped == json!("unknown"),
+        // The number may bring an extension of its own.
+        Kind::Ext if is_blank(sent) => return true,
+        _ if is_blank(sent) => return mapped.is_null(),
+        _ => {}
+    }
+    let Some(sent) = said(sent) else { return false };
+    match kind {
+        Kind::Text | Kind::Ext | Kind::Word(_) => mapped.as_str() == Some(&sent),
+        Kind::Trimmed | Kind::Url => mapped.as_str() == Some(sent.trim()),
+        Kind::Lower => mapped.as_str() == Some(&sent) && sent == sent.to_lowercase(),
+        Kind::Instant => {
+            let Some(mapped) = mapped.as_str().and_then(instant) else { return false };
+            let unix = sent.trim().parse::<f64>().ok().map(|seconds| (seconds * 1000.0) as i64);
+            // A naive time is rebuilt up to its zone: whole quarters of an hour.
+            let naive = instant(&format!("{}Z", sent.trim())).map(|naive| (mapped - naive).abs());
+            Some(mapped) == instant(sent.trim())
+                || Some(mapped) == unix
+                || naive.is_some_and(|off| off % 900_000 == 0 && off <= 14 * 3_600_000)
+        }
+        Kind::Count => {
+            mapped.as_u64().is_some_and(|count| sent.trim().parse::<f64>() == Ok(count as f64))
+        }
+        Kind::Tree | Kind::List => unreachable!("decided above"),
+    }
+}
+
+/// What of `body` is lost in `event`, or made up.
+fn lost(provider: Provider, body: &Value, event: &Value) -> Vec<String> {
+    let extra = &event["data"]["extra"];
+    let sent = leaves(body);
+    let mut wrong = Vec::new();
+    for (path, leaf) in &sent {
+        let pattern = pattern(path);
+        let kept = at_path(extra, path) == Some(leaf);
+        let mut mapped = false;
+        for row in rows(provider).iter().filter(|row| row.from == pattern) {
+            let target = row.target(body, path);
+            let found = event.pointer(&target).unwrap_or(&Value::Null);
+            let rebuilt = is_rebuilt(row.kind, leaf, found);
+            mapped |= rebuilt;
+            let lowered = row.kind == Kind::Lower
+                && said(leaf).map(|text| text.to_lowercase()).as_deref() == found.as_str();
+            if is_plain(row.kind, leaf) && !rebuilt && !lowered {
+                wrong.push(format!("{pattern} = {leaf} is not in {target}: {found}"));
+            }
+        }
+        for row in rows(provider).iter().filter(|row| row.kind == Kind::Tree) {
+            let inner = at_path_of_pattern(path, row.from);
+            mapped |= inner.is_some_and(|inner| {
+                event.pointer(&format!("/data{}", row.to)).and_then(|tree| at_path(tree, inner))
+                    == Some(leaf)
+            });
+        }
+        if !kept && !mapped {
+            wrong.push(format!("{pattern} = {leaf} is lost"));
+        }
+    }
+    for (path, leaf) in leaves(extra) {
+        let nothing = path.is_empty() && leaf == json!({});
+        if !nothing && sent.get(&path) != Some(&leaf) {
+            wrong.push(format!("{} = {leaf} is in extra and was not sent", pattern(&path)));
+        }
+    }
+    wrong
+}
+
+/// What of `path` lies below the members that `pattern` names.
+fn at_path_of_pattern<'p>(path: &'p [Step], pattern: &str) -> Option<&'p [Step]> {
+    let names = pattern.split('.').count();
+    let (above, below) = path.split_at_checked(names)?;
+    (self::pattern(above) == pattern && !below.is_empty()).then_some(below)
+}
+
+/// Values of each JSON type, and those that fields have opinions on.
+fn samples() -> Vec<Value> {
+    vec![
+        json!(null),
+        json!(true),
+        json!(7),
+        json!(-7),
+        json!(46.9),
+        json!(1_761_559_301.67),
+        json!("text"),
+        json!("7"),
+        json!(" "),
+        json!(""),
+        json!("0"),
+        json!(" Padded "),
+        json!("<string>"),
+        json!("[UUID]"),
+        json!("0000-00-00 00:00:00"),
+        json!("2025-01-20T14:00:00.5Z"),
+        json!("00:00:46"),
+        json!("ftp://example.com/a"),
+        json!("https://app.example.com/b"),
+        json!("inbound"),
+        json!([]),
+        json!({}),
+        json!([1, {"a": null}, []]),
+        json!([{}, {"name": "x", "status": "DONE"}]),
+        json!({"a": {"b": [false]}, "name": "y"}),
+    ]
+}
+
+/// One change to a body; the numbers choose among what there is to change.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    /// A leaf becomes a sample.
+    Leaf(usize, usize),
+    /// An object gets a member nobody knows.
+    Member(usize, usize),
+    /// A list gets a sample, or another of its entries with a member more.
+    Entry(usize, usize),
+}
+
+fn branches(value: &Value, want_object: bool) -> Vec<Vec<Step>> {
+    fn walk(value: &Value, want_object: bool, path: &mut Vec<Step>, found: &mut Vec<Vec<Step>>) {
+        match value {
+            Value::Object(members) => {
+                if want_object {
+                    found.push(path.clone());
+                }
+                for (name, value) in members {
+                    path.push(Step::Member(name.clone()));
+                    walk(value, want_object, path, found);
+                    path.pop();
+                }
+            }
+            Value::Array(entries) => {
+                if !want_object {
+                    found.push(path.clone());
+                }
+                for (index, value) in entries.iter().enumerate() {
+                    path.push(Step::Entry(index));
+                    walk(value, want_object, path, found);
+                    path.pop();
+                }
+            }
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    walk(value, want_object, &mut Vec::new(), &mut found);
+    found
+}
+
+fn slot<'v>(value: &'v mut Value, path: &[Step]) -> &'v mut Value {
+    path.iter().fold(value, |value, step| match step {
+        Step::Member(name) => &mut value[name.as_str()],
+        Step::Entry(index) => &mut value[*index],
+    })
+}
+
+// === impl Change ===
+
+impl Change {
+    /// Every single change there is to a body.
+    fn all(body: &Value) -> Vec<Self> {
+        let samples = samples().len();
+        let each = |places: usize, change: fn(usize, usize) -> Self| {
+            (0..places).flat_map(move |at| (0..=samples).map(move |sample| change(at, sample)))
+        };
+        let mut all: Vec<_> = each(leaves(body).len(), Self::Leaf).collect();
+        all.extend(each(branches(body, true).len(), Self::Member));
+        all.extend(each(branches(body, false).len(), Self::Entry));
+        all
+    }
+
+    fn apply(self, body: &mut Value) {
+        let sample = |at: usize| {
+            let mut samples = samples();
+            samples.swap_remove(at % samples.len())
+        };
+        match self {
+            Self::Leaf(at, with) => {
+                let leaves: Vec<_> = leaves(body).into_keys().collect();
+                let path = &leaves[at % leaves.len()];
+                if !path.is_empty() {
+                    *slot(body, path) = sample(with);
+                }
+            }
+            Self::Member(at, with) => {
+                let objects = branches(body, true);
+                let object = slot(body, &objects[at % objects.len()]);
+                object["unheard-of"] = sample(with);
+            }
+            Self::Entry(at, with) => {
+                let lists = branches(body, false);
+                let Some(path) = lists.get(at % lists.len().max(1)) else { return };
+                let Value::Array(entries) = slot(body, path) else { return };
+                let mut entry = sample(with);
+                if with == samples().len() {
+                    entry = entries.first().cloned().unwrap_or_default();
+                    if let Value::Object(members) = &mut entry {
+                        members.insert("unheard-of".to_owned(), json!(1));
+                    }
+                }
+                entries.push(entry);
+            }
+        }
+    }
+}
+
+/// The fixtures whose body is JSON.
+fn bodies() -> Vec<(Provider, Value)> {
+    Case::all()
+        .into_iter()
+        .filter_map(|case| Some((case.provider, serde_json::from_slice(&case.body).ok()?)))
+        .collect()
+}
+
+fn check(provider: Provider, body: &Value, schema: &jsonschema::Validator) {
+    let text = body.to_string();
+    let settings = Settings::of(provider);
+    if read(&settings, post("", &text)).is_err() {
+        // The only way a change of these makes a body unreadable.
+        let known = |name: &String| rows(provider).iter().any(|row| row.from.starts_with(name));
+        assert!(!body.as_object().is_some_and(|members| members.keys().any(known)), "{text}");
+        return;
+    }
+    let event = event_of(&settings, post("", &text));
+    let wrong = lost(provider, body, &event);
+    assert!(wrong.is_empty(), "{wrong:#?}\n{body:#}\n{event:#}");
+    let errors: Vec<_> = schema.iter_errors(&event).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:#?}\n{body:#}");
+}
+
+#[test]
+fn no_single_change_of_a_fixture_loses_anything() {
+    let schema = validator();
+    let mut tried = 0;
+    for (provider, body) in bodies() {
+        check(provider, &body, &schema);
+        for change in Change::all(&body) {
+            let mut body = body.clone();
+            change.apply(&mut body);
+            check(provider, &body, &schema);
+            tried += 1;
+        }
+    }
+    assert!(tried > 3000, "{tried}");
+}
+
+#[test]
+fn the_oracle_notices_what_is_lost_and_what_is_made_up() {
+    for (provider, body) in bodies() {
+        let event = event_of(&Settings::of(provider), post("", &body.to_string()));
+        for path in leaves(&event["data"]["extra"]).into_keys().filter(|path| !path.is_empty()) {
+            let mut event = event.clone();
+            *slot(&mut event["data"]["extra"], &path) = json!("other");
+            assert!(!lost(provider, &body, &event).is_empty(), "{}", pattern(&path));
+        }
+        for row in rows(provider) {
+            let Some((path, leaf)) = leaves(&body)
+                .into_iter()
+                .find(|(path, leaf)| pattern(path) == row.from && is_plain(row.kind, leaf))
+            else {
+                continue;
+            };
+            let mut event = event.clone();
+            let target = row.target(&body, &path);
+            *event.pointer_mut(&target).expect("mapped") = json!(null);
+            assert!(!lost(provider, &body, &event).is_empty(), "{} = {leaf}", row.from);
+        }
+    }
+}
+
+#[test]
+fn every_row_of_a_field_map_is_shown_by_a_fixture() {
+    let bodies = bodies();
+    for provider in Provider::ALL {
+        for row in rows(*provider) {
+            let shown = bodies.iter().filter(|(of, _)| of == provider).any(|(_, body)| {
+                leaves(body).into_iter().any(|(path, leaf)| {
+                    let at = pattern(&path);
+                    at == row.from && (is_plain(row.kind, &leaf) || row.kind == Kind::Ext)
+                        || at.starts_with(row.from) && matches!(row.kind, Kind::Tree | Kind::List)
+                })
+            });
+            assert!(shown, "{}", row.from);
+        }
+    }
+}
+
+fn changes() -> impl Strategy<Value = Vec<Change>> {
+    let change = (0..3_u8, any::<usize>(), 0..26_usize).prop_map(|(kind, at, with)| match kind {
+        0 => Change::Leaf(at, with),
+        1 => Change::Member(at, with),
+        _ => Change::Entry(at, with),
+    });
+    prop::collection::vec(change, 2..8)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_changes_together_lose_anything(at in any::<prop::sample::Index>(), changes in changes()) {
+        let bodies = bodies();
+        let (provider, mut body) = bodies[at.index(bodies.len())].clone();
+        changes.iter().for_each(|change| change.apply(&mut body));
+        check(provider, &body, &validator());
+    }
+}
