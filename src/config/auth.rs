@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     delivery::target::Auth,
-    provider::{Provider, auth::Scheme},
+    provider::{
+        Provider,
+        auth::{BasicForm, Scheme},
+    },
     secret::Secrets,
 };
 
@@ -64,7 +67,11 @@ fn scheme(node: &Node<'_>, provider: Option<Provider>) -> Option<Scheme> {
         "basic" => {
             let username = fields.get("username", username);
             let password = fields.get("password", secrets::many_sendable);
-            Some(Scheme::Basic { username: username?, password: password? })
+            Some(Scheme::Basic {
+                username: username?,
+                password: password?,
+                form: BasicForm::Standard,
+            })
         }
         "bearer" => Some(Scheme::Bearer { token: fields.get("token", secrets::many_sendable)? }),
         _ => {
@@ -82,6 +89,7 @@ fn header_name(fields: &Fields<'_>, provider: Option<Provider>) -> Option<Header
     }
     match provider? {
         Provider::ElevenX => Some(HeaderName::from_static("x-api-key")),
+        Provider::Custom => None,
     }
 }
 

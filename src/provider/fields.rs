@@ -34,6 +34,17 @@ pub(super) struct Fields<'a, 's> {
     pub(super) settings: &'s Settings,
     pub(super) warnings: BTreeSet<Warning>,
     dialling: Dialling<'s>,
+    /// While one value may be read for several fields: what was used of the tree.
+    held: Option<Held>,
+}
+
+/// What was used while nothing leaves the tree.
+#[derive(Debug, Default)]
+struct Held {
+    /// Used whole, or blank.
+    used: Vec<Vec<String>>,
+    /// Used in part, or refused: these stay.
+    kept: Vec<Vec<String>>,
 }
 
 /// What became of a value at a mapped path.
@@ -168,11 +179,13 @@ fn remove<'a>(members: &mut Object<'a>, path: Path<'_>) -> Option<Value<'a>> {
 fn find<'v, 'a>(members: &'v Object<'a>, path: Path<'_>) -> Option<&'v Value<'a>> {
     let (name, rest) = path.split_first()?;
     let (_, value) = members.iter().find(|(member, _)| member == name)?;
-    match value {
-        value if rest.is_empty() => Some(value),
-        Value::Object(inner) => find(inner, rest),
+    rest.iter().try_fold(value, |value, name| match value {
+        Value::Object(members) => {
+            members.iter().find(|(member, _)| member == name).map(|(_, value)| value)
+        }
+        Value::Array(entries) => entries.get(name.parse::<usize>().ok()?),
         _ => None,
-    }
+    })
 }
 
 /// A string or number value as the text it is.
@@ -196,7 +209,21 @@ impl<'a, 's> Fields<'a, 's> {
             country: settings.country.as_deref().or(rules.country),
             bare_international: rules.bare_international,
         };
-        Self { rest, settings, warnings, dialling }
+        Self { rest, settings, warnings, dialling, held: None }
+    }
+
+    /// From here on nothing leaves the tree, so that one value may be read for several fields.
+    pub(super) fn hold(&mut self) {
+        self.held = Some(Held::default());
+    }
+
+    /// Lets everything leave that was used since [`Fields::hold`], and whole each time.
+    pub(super) fn release(&mut self) {
+        let Held { used, kept } = self.held.take().unwrap_or_default();
+        for path in used.iter().filter(|path| !kept.contains(path)) {
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            self.remove(&path);
+        }
     }
 
     /// What was not taken, and every warning raised.
@@ -247,6 +274,39 @@ impl<'a, 's> Fields<'a, 's> {
         self.settle(path, fate)
     }
 
+    /// A word of another vocabulary. Unless it is the word of ours that it means, it stays.
+    pub(super) fn translated<T: Copy>(
+        &mut self,
+        path: Path<'_>,
+        read: impl FnOnce(&str) -> Option<T>,
+        ours: impl FnOnce(T) -> &'static str,
+    ) -> Option<T> {
+        let fate = match text(self.peek(path)?) {
+            Fate::Whole(word) | Fate::Partly(word) => match read(word) {
+                Some(value) if ours(value) == word.trim() => Fate::Whole(value),
+                Some(value) => Fate::Partly(value),
+                None => Fate::Refused(Warning::ValueDropped),
+            },
+            Fate::Blank => Fate::Blank,
+            Fate::Refused(warning) => Fate::Refused(warning),
+        };
+        self.settle(path, fate)
+    }
+
+    /// Any value, verbatim.
+    pub(super) fn value(&mut self, path: Path<'_>) -> Option<Value<'a>> {
+        let fate = match self.peek(path)? {
+            value @ (Value::Null | Value::String(_)) => match text(value) {
+                Fate::Whole(_) | Fate::Partly(_) => Fate::Whole(()),
+                Fate::Blank => Fate::Blank,
+                Fate::Refused(warning) => Fate::Refused(warning),
+            },
+            _ => Fate::Whole(()),
+        };
+        let value = self.peek(path).cloned();
+        self.settle(path, fate).and(value)
+    }
+
     /// A count, or whole seconds.
     pub(super) fn whole(&mut self, path: Path<'_>) -> Option<u64> {
         let fate = whole(self.peek(path)?);
@@ -259,6 +319,23 @@ impl<'a, 's> Fields<'a, 's> {
         let (fate, raised) = self.read_instant(text, path, &[]);
         self.warnings.extend(raised);
         self.settle(path, fate)
+    }
+
+    /// An instant in a form of its own, as `reading` reads it; `stays` for one that the event
+    /// does not show.
+    pub(super) fn instant_as(
+        &mut self,
+        path: Path<'_>,
+        reading: impl Fn(&str) -> Reading,
+        stays: bool,
+    ) -> Option<Timestamp> {
+        let text = text(self.peek(path)?);
+        let (fate, raised) = self.read_instant_as(text, path, &[], reading);
+        self.warnings.extend(raised);
+        match fate {
+            Fate::Whole(at) if stays => self.settle(path, Fate::Partly(at)),
+            fate => self.settle(path, fate),
+        }
     }
 
     /// A phone number; `ext` is where its extension stands when it has a field of its own. An
@@ -357,8 +434,13 @@ impl<'a, 's> Fields<'a, 's> {
                 None
             }
             Fate::Whole(_) => self.remove(path).and_then(into_text),
-            Fate::Partly(text) => Some(Cow::Owned(text.to_owned())),
+            Fate::Partly(text) => {
+                let text = Cow::Owned(text.to_owned());
+                self.keep(path);
+                Some(text)
+            }
             Fate::Refused(warning) => {
+                self.keep(path);
                 self.warn(warning);
                 None
             }
@@ -376,15 +458,30 @@ impl<'a, 's> Fields<'a, 's> {
                 self.remove(path);
                 Some(value)
             }
-            Fate::Partly(value) => Some(value),
+            Fate::Partly(value) => {
+                self.keep(path);
+                Some(value)
+            }
             Fate::Refused(warning) => {
+                self.keep(path);
                 self.warn(warning);
                 None
             }
         }
     }
 
+    /// Notes that a value stays, whoever else uses it.
+    fn keep(&mut self, path: Path<'_>) {
+        if let Some(held) = &mut self.held {
+            held.kept.push(path.iter().map(|name| (*name).to_owned()).collect());
+        }
+    }
+
     fn remove(&mut self, path: Path<'_>) -> Option<Value<'a>> {
+        if let Some(held) = &mut self.held {
+            held.used.push(path.iter().map(|name| (*name).to_owned()).collect());
+            return self.peek(path).cloned();
+        }
         let mut rest = std::mem::take(&mut self.rest);
         let value = self.with_received(path, |path| remove(&mut rest, path));
         self.rest = rest;
@@ -424,9 +521,19 @@ impl<'a, 's> Fields<'a, 's> {
         path: Path<'_>,
         inner: Path<'_>,
     ) -> (Fate<Timestamp>, Vec<Warning>) {
+        self.read_instant_as(text, path, inner, instant::read)
+    }
+
+    fn read_instant_as(
+        &self,
+        text: Fate<&str>,
+        path: Path<'_>,
+        inner: Path<'_>,
+        reading: impl Fn(&str) -> Reading,
+    ) -> (Fate<Timestamp>, Vec<Warning>) {
         let refused = Fate::Refused(Warning::ValueDropped);
         let fate = match text {
-            Fate::Whole(text) => match instant::read(text) {
+            Fate::Whole(text) => match reading(text) {
                 Reading::Instant(at) => Fate::Whole(at),
                 Reading::Blank => Fate::Blank,
                 Reading::Zero | Reading::Unreadable => refused,

@@ -6,6 +6,7 @@
 //! the fingerprint that recognises a repeat.
 
 pub mod auth;
+pub mod custom;
 pub mod document;
 mod eleven_x;
 mod fields;
@@ -13,21 +14,26 @@ mod fingerprint;
 mod finish;
 mod status;
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use jiff::tz::TimeZone;
 
-pub use document::{Callback, Document, Unreadable};
+pub use document::{Callback, Document, Place, Unreadable};
 pub use status::fold as fold_status;
 
-use self::{document::find, fields::Fields, finish::Mapped};
-use crate::event::{CallEvent, Envelope, Status};
+use self::{auth::Denied, custom::Mapping, document::find, fields::Fields, finish::Mapped};
+use crate::{
+    event::{CallEvent, Envelope, Status},
+    secret::Secrets,
+};
 
 /// The providers we know by name. `serde`'s and relay.toml's words are [`Provider::as_str`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Provider {
     /// 11x (Julian phone agent), call results.
     ElevenX,
+    /// Any other, by a mapping written in relay.toml.
+    Custom,
 }
 
 /// How the callbacks of one source are read.
@@ -49,6 +55,10 @@ pub struct Settings {
     pub status: BTreeMap<String, Status>,
     /// Whether the repairs of `providers.md` C.0 are tried on a body that is not JSON.
     pub repair_json: bool,
+    /// The keys a challenge may bring; `None` takes any (MOBtexting).
+    pub validation_key: Option<Secrets>,
+    /// What stands where, for [`Provider::Custom`].
+    pub mapping: Arc<Mapping>,
 }
 
 /// What a callback became.
@@ -86,22 +96,37 @@ struct Rules {
     map: for<'a, 's> fn(&mut Fields<'a, 's>) -> Mapped<'a>,
 }
 
-/// Reads the body of an authentic callback. For a GET the query is the body.
-pub fn read<'a>(settings: &Settings, callback: Callback<'a>) -> Result<Document<'a>, Unreadable> {
-    let document = document::read(callback, settings.repair_json)?;
+/// Parses the body of a callback, whoever it is from. For a GET the query is the body.
+pub fn parse<'a>(settings: &Settings, callback: Callback<'a>) -> Result<Document<'a>, Unreadable> {
+    document::read(callback, settings.repair_json)
+}
+
+/// The same document, when a field of the provider occurs in it.
+pub fn recognised<'a>(
+    settings: &Settings,
+    document: Document<'a>,
+) -> Result<Document<'a>, Unreadable> {
     if settings.recognises(&document) { Ok(document) } else { Err(Unreadable::Unrecognised) }
 }
 
-/// The answer to a request of the provider that carries no result, if this is one. `document` is
-/// the callback's, unless it could not be read.
+/// Reads the body of an authentic callback: [`parse`], then [`recognised`].
+pub fn read<'a>(settings: &Settings, callback: Callback<'a>) -> Result<Document<'a>, Unreadable> {
+    parse(settings, callback).and_then(|document| recognised(settings, document))
+}
+
+/// The answer to a request of the provider that carries no result: `Ok(None)` when it is none of
+/// these, `Err` when it is one and not authentic (401). `document` is the callback's, unless it
+/// could not be read; `taken` is whether the source takes callbacks by this method at all. A
+/// method that is not taken and may be a probe's ([`Provider::probes_by`]) is asked about too.
 pub fn handshake(
     settings: &Settings,
     callback: Callback<'_>,
     document: Result<&Document<'_>, Unreadable>,
-) -> Option<Handshake> {
-    match (settings.provider, callback.method, document) {
+    taken: bool,
+) -> Result<Option<Handshake>, Denied> {
+    match (settings.provider, callback.method, document, taken) {
         // 11x documents neither a challenge nor a probe.
-        (Provider::ElevenX, _, _) => None,
+        (Provider::ElevenX | Provider::Custom, _, _, _) => Ok(None),
     }
 }
 
@@ -113,11 +138,13 @@ pub fn normalise<'a>(
 ) -> Decoded<'a> {
     let rules = settings.provider.rules();
     let Document { root, query, from_query, warnings } = document;
-    let digest = fingerprint::of(envelope.source.as_str(), query, &root, rules.changing);
+    let changing: Vec<&str> =
+        rules.changing.iter().copied().chain(settings.mapping.changing()).collect();
+    let digest = fingerprint::of(envelope.source.as_str(), query, &root, &changing);
     let mut fields = Fields::new(settings, root, warnings);
     let mapped = (rules.map)(&mut fields);
     let mut data = finish::finish(mapped, fields, query, from_query);
-    data.provider = Cow::Borrowed(rules.word);
+    data.provider = settings.data_provider();
     let fingerprint = finish::identifies(&data).then_some(digest);
     Decoded { event: CallEvent { envelope, data }, fingerprint }
 }
@@ -125,7 +152,7 @@ pub fn normalise<'a>(
 // === impl Provider ===
 
 impl Provider {
-    /// Every provider we know.
+    /// Every provider we know ourselves.
     pub const ALL: &'static [Self] = &[Self::ElevenX];
 
     /// The word in relay.toml, and `data.provider`.
@@ -148,9 +175,19 @@ impl Provider {
         self.rules().auth_header
     }
 
+    /// Whether a request by this method, which its source does not take, may be a probe. Its
+    /// credentials are checked like any other's, then [`handshake`] knows; what it does not answer
+    /// is a method that is not enabled.
+    pub fn probes_by(self, method: &str) -> bool {
+        match (self, method) {
+            (Self::ElevenX | Self::Custom, _) => false,
+        }
+    }
+
     fn rules(self) -> &'static Rules {
         match self {
             Self::ElevenX => &eleven_x::RULES,
+            Self::Custom => &custom::RULES,
         }
     }
 }
@@ -168,6 +205,23 @@ impl Settings {
             fields: BTreeMap::new(),
             status: BTreeMap::new(),
             repair_json: true,
+            validation_key: None,
+            mapping: Arc::default(),
+        }
+    }
+
+    /// What events call the provider: its word, or the name of the mapping.
+    pub fn name(&self) -> &str {
+        match self.provider {
+            Provider::Custom => self.mapping.name(),
+            provider => provider.as_str(),
+        }
+    }
+
+    fn data_provider(&self) -> Cow<'static, str> {
+        match self.provider {
+            Provider::Custom => Cow::Owned(self.mapping.name().to_owned()),
+            provider => Cow::Borrowed(provider.as_str()),
         }
     }
 
@@ -178,6 +232,7 @@ impl Settings {
         let received = |key: &String| with_path(key, |path| find(&document.root, path).is_some());
         document.root.iter().any(|(name, _)| documented.contains(&name.as_ref()) && !renamed(name))
             || self.fields.values().any(received)
+            || self.mapping.places().any(|place| document.at(place).is_some())
     }
 
     /// Calls `then` with the path under which the field of `path` is received.
