@@ -9,7 +9,7 @@ use toml::{
 
 use super::{
     contract::{ROOT, TABLES},
-    excerpt::{Excerpt, Mask},
+    excerpt::{Excerpt, Mask, shown, visible},
     fields::nearest,
     key::{Kind, Table},
     problem::{Place, Problem, Problems, Severity},
@@ -23,6 +23,9 @@ const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// How many lines that are not TOML are skipped to find the next problem.
 const SKIPPED_LINES_MAX: usize = 50;
+
+/// How the parser begins to speak of text without quotes that looks like something else at first.
+const NO_VALUE: [&str; 4] = ["invalid float", "invalid boolean", "invalid integer", "invalid date"];
 
 /// What stands for a secret.
 const HIDDEN: &str = "\"…\"";
@@ -106,7 +109,7 @@ impl<'t> Document<'t> {
     pub(super) fn conclude(
         &self,
         config: Option<Config>,
-        findings: Vec<Finding>,
+        findings: &[Finding],
         masks: &[Mask],
     ) -> Result<(Config, Vec<Problem>), Problems> {
         let mut findings = self.plausible(findings);
@@ -132,7 +135,7 @@ impl<'t> Document<'t> {
     }
 
     /// Leaves out what only follows from text that could not be read.
-    fn plausible(&self, findings: Vec<Finding>) -> Vec<Finding> {
+    fn plausible(&self, findings: &[Finding]) -> Vec<Finding> {
         let line = |finding: &Finding| self.line_of(finding.spot.span.start);
         let is_syntax = |finding: &Finding| {
             matches!(finding.ground, Ground::Text | Ground::Line | Ground::Structure)
@@ -141,7 +144,7 @@ impl<'t> Document<'t> {
         let lost = structure.is_some() || findings.iter().any(|f| f.ground == Ground::Line);
         let touched: Vec<usize> = findings.iter().filter(|f| is_syntax(f)).map(line).collect();
         let mut reported: Vec<usize> = Vec::new();
-        let mut plausible = findings.clone();
+        let mut plausible = findings.to_vec();
         plausible.retain(|finding| {
             let at = line(finding);
             let beyond = structure.is_some_and(|structure| at > structure);
@@ -161,7 +164,9 @@ impl<'t> Document<'t> {
 
     fn problem(&self, finding: Finding, masks: &[Mask]) -> Problem {
         let Finding { severity, ground, spot, message, remedy, note } = finding;
-        let kept = |text: String| (!text.is_empty()).then_some(text);
+        // Names of the operator's own stand in these texts, whatever they are made of.
+        let safe = |text: String| text.chars().map(visible).collect::<String>();
+        let kept = |text: String| (!text.is_empty()).then(|| safe(text));
         let whole = spot.span.is_empty() && spot.span.start == 0 && ground == Ground::Absent;
         let (place, excerpt) = if whole {
             (Place { file: self.file.into(), line: None, column: None, span: None }, None)
@@ -171,8 +176,8 @@ impl<'t> Document<'t> {
         Problem {
             severity,
             place,
-            table: spot.table,
-            message,
+            table: safe(spot.table),
+            message: safe(message),
             remedy: kept(remedy),
             note: kept(note),
             excerpt,
@@ -194,7 +199,7 @@ impl<'t> Document<'t> {
             column: Some(before.chars().count() + 1),
             span: Some(span.clone()),
         };
-        let text = self.text.get(range.clone()).unwrap_or_default();
+        let text = without_comment(self.text.get(range.clone()).unwrap_or_default());
         let excerpt = match ground {
             // The tree says nothing sure about this line, so that its own words decide.
             Ground::Text | Ground::Line | Ground::Structure => {
@@ -210,11 +215,18 @@ impl<'t> Document<'t> {
         let (message, remedy) = match error.message() {
             "duplicate key" => {
                 let name = self.text.get(span.clone()).unwrap_or_default();
-                let name = name.trim_matches(['"', '\'']).escape_debug().to_string();
+                let name = shown(name.trim_matches(['"', '\'']));
                 (format!("`{name}` is written a second time"), "keep one of them".to_owned())
             }
             message if message.starts_with("string values must be quoted") => {
                 ("text must stand in quotes".to_owned(), "put \"…\" around it".to_owned())
+            }
+            "missing comma between array elements, expected `,`" => (
+                "a comma is missing between two elements of a list".to_owned(),
+                "write it, or close the list before this with ]".to_owned(),
+            ),
+            message if NO_VALUE.iter().any(|start| message.starts_with(start)) => {
+                ("this is no value".to_owned(), "text must stand in quotes: \"…\"".to_owned())
             }
             message => match message.split_once(", expected ") {
                 Some((what, expected)) => (what.to_owned(), format!("expected {expected}")),
@@ -228,7 +240,11 @@ impl<'t> Document<'t> {
 
     /// The table a line is in, by the headings above it.
     fn heading_before(&self, at: usize) -> String {
-        let above = self.text.get(..at).unwrap_or_default();
+        let line = self.line_range(self.line_of(at));
+        if self.text.get(line.clone()).is_some_and(|line| line.starts_with('[')) {
+            return String::new();
+        }
+        let above = self.text.get(..line.start).unwrap_or_default();
         let headings = above.lines().rev().filter_map(|line| {
             let name = line.strip_prefix('[')?.split(']').next()?.trim_start_matches('[').trim();
             let plain = |char: char| char.is_ascii_alphanumeric() || "-_.\"".contains(char);
@@ -283,14 +299,19 @@ impl<'t> Document<'t> {
                     Some(Kind::List(of) | Kind::Tables(of)) => Some(*of),
                     other => other,
                 };
-                for value in array.iter() {
+                for value in array {
                     self.mask_value(value, element, masks);
                 }
             }
             (DeValue::String(text), Some(Kind::CallerAuth(_))) if text == "none" => {}
+            // A quote too many may have made one text of much else.
+            (DeValue::String(text), _) if text.contains('\n') => {
+                masks.push(Mask { span: value.span(), shown: HIDDEN });
+            }
             (DeValue::String(_), Some(Kind::Url)) => masks.extend(self.mask_url(value.span())),
             (_, Some(kind)) if kind.is_open() => {}
-            _ => masks.push(Mask { span: value.span(), shown: HIDDEN }),
+            (DeValue::String(_), _) => masks.push(Mask { span: value.span(), shown: HIDDEN }),
+            _ => masks.push(Mask { span: value.span(), shown: "…" }),
         }
     }
 
@@ -398,12 +419,36 @@ fn mask_by_words(line: &str, offset: usize) -> Vec<Mask> {
         Some((name, value)) => {
             let kinds = keys(name.trim());
             let open = !kinds.is_empty() && kinds.iter().all(|kind| kind.is_open());
-            if open && !value.contains('=') { Vec::new() } else { from(name.len() + 1) }
+            if open && !value.contains('=') {
+                Vec::new()
+            } else {
+                from(line.len() - value.trim_start().len())
+            }
         }
         // The inside of something, or a key alone.
         None if keys(line.trim()).is_empty() => from(0),
         None => Vec::new(),
     }
+}
+
+/// A line without its comment, which is where old secrets are left.
+fn without_comment(line: &str) -> &str {
+    let mut quote = None;
+    let mut escaped = false;
+    for (index, char) in line.char_indices() {
+        match (quote, char) {
+            (None, '#') => return line.get(..index).unwrap_or_default().trim_end(),
+            (None, '"' | '\'') => quote = Some(char),
+            (Some('"'), '\\') if !escaped => {
+                escaped = true;
+                continue;
+            }
+            (Some(open), close) if open == close && !escaped => quote = None,
+            _ => {}
+        }
+        escaped = false;
+    }
+    line
 }
 
 fn of_file(file: &str) -> Problem {
@@ -424,5 +469,18 @@ fn unexplained(file: &str) -> Problem {
         message: "the configuration could not be read, for a reason that is ours".to_owned(),
         remedy: Some("please report it with the file, its secrets removed".to_owned()),
         ..of_file(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comment_is_cut_off_and_a_hash_within_quotes_is_not_one() {
+        assert_eq!(without_comment("a = 5 # five"), "a = 5");
+        assert_eq!(without_comment("a = \"#1\" # one"), "a = \"#1\"");
+        assert_eq!(without_comment("a = \"\\\"#\" # b"), "a = \"\\\"#\"");
+        assert_eq!(without_comment("a = '\\' # b"), "a = '\\'");
     }
 }

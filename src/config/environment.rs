@@ -169,5 +169,8 @@ mod tests {
         assert_eq!(environment.variable("SET").unwrap().secret.expose(), b"abc");
         assert_eq!(environment.variable("EMPTY").unwrap_err().to_string(), "is empty");
         assert_eq!(environment.variable("NONE").unwrap_err().to_string(), "is not set");
+        // Cargo sets it for every test.
+        let manifest = Environment::of_process().variable("CARGO_MANIFEST_DIR").unwrap();
+        assert_eq!(manifest.secret.expose(), env!("CARGO_MANIFEST_DIR").as_bytes());
     }
 }

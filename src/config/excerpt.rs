@@ -94,8 +94,19 @@ impl Excerpt {
     }
 }
 
+/// A text of the file within a message. One over several lines is not shown: when a quote is
+/// missing or too many, all that follows it, secrets among it, has become part of that text.
+pub(super) fn shown(text: &str) -> String {
+    if text.contains('\n') {
+        return "…".to_owned();
+    }
+    let cropped: String = text.chars().take(SHOWN_CHARS_MAX).collect();
+    let more = if cropped.len() < text.len() { "…" } else { "" };
+    format!("{}{more}", cropped.escape_debug())
+}
+
 /// The same character, or a mark for one that could move the cursor of a terminal.
-fn visible(char: char) -> char {
+pub(super) fn visible(char: char) -> char {
     // The second range are the controls of text direction.
     let moves =
         char.is_control() || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -106,7 +117,7 @@ fn visible(char: char) -> char {
 mod tests {
     use super::*;
 
-    fn shown(line: &str, span: Range<usize>, masks: &[Mask]) -> String {
+    fn excerpt(line: &str, span: Range<usize>, masks: &[Mask]) -> String {
         let excerpt = Excerpt::new(line, 0, &span, masks);
         format!("{}\n{}", excerpt.line, excerpt.mark())
     }
@@ -117,19 +128,19 @@ mod tests {
 
     #[test]
     fn the_mark_stands_below_what_is_meant() {
-        assert_eq!(shown("retires = 5", 0..7, &[]), "retires = 5\n^^^^^^^");
-        assert_eq!(shown("\tä = 5", 6..7, &[]), "\tä = 5\n\t    ^");
-        assert_eq!(shown("a =", 3..3, &[]), "a =\n   ^");
-        assert_eq!(shown("", 0..0, &[]), "\n^");
+        assert_eq!(excerpt("retires = 5", 0..7, &[]), "retires = 5\n^^^^^^^");
+        assert_eq!(excerpt("\tä = 5", 6..7, &[]), "\tä = 5\n\t    ^");
+        assert_eq!(excerpt("a =", 3..3, &[]), "a =\n   ^");
+        assert_eq!(excerpt("", 0..0, &[]), "\n^");
     }
 
     #[test]
     fn a_masked_part_is_not_shown_whether_or_not_it_is_meant() {
         let line = "a = \"hunter2\", b = 5";
 
-        assert_eq!(shown(line, 4..13, &[mask(4..13)]), "a = \"…\", b = 5\n    ^^^");
-        assert_eq!(shown(line, 19..20, &[mask(4..13)]), "a = \"…\", b = 5\n             ^");
-        assert_eq!(shown(line, 7..8, &[mask(4..13)]), "a = \"…\", b = 5\n    ^^^");
+        assert_eq!(excerpt(line, 4..13, &[mask(4..13)]), "a = \"…\", b = 5\n    ^^^");
+        assert_eq!(excerpt(line, 19..20, &[mask(4..13)]), "a = \"…\", b = 5\n             ^");
+        assert_eq!(excerpt(line, 7..8, &[mask(4..13)]), "a = \"…\", b = 5\n    ^^^");
     }
 
     #[test]
@@ -142,6 +153,13 @@ mod tests {
         let start = excerpt.mark().find('^').unwrap();
         assert_eq!(excerpt.line.chars().skip(start).take(4).collect::<String>(), "HERE");
         assert_eq!(excerpt.mark().matches('^').count(), 4);
+    }
+
+    #[test]
+    fn a_text_in_a_message_is_one_line_of_bounded_length() {
+        assert_eq!(shown("a\t\u{1b}"), "a\\t\\u{1b}");
+        assert_eq!(shown("a\nb"), "…");
+        assert_eq!(shown(&"x".repeat(5000)).chars().count(), SHOWN_CHARS_MAX + 1);
     }
 
     #[test]

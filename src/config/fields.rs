@@ -11,6 +11,7 @@ use toml::{
 };
 
 use super::{
+    excerpt::shown,
     key::{Key, Kind, Presence, Table, Variant, one_of},
     problem::Severity,
     reading::{Finding, Ground, Reading, Spot},
@@ -80,13 +81,10 @@ impl<'a> Fields<'a> {
         variants: &'static [Variant],
     ) -> Option<(&'static str, Self)> {
         let entries = node.entries()?;
-        let words: Vec<&str> = variants.iter().map(|variant| variant.word).collect();
+        let supported = variants.iter().filter(|variant| variant.table.is_some());
+        let words: Vec<&str> = supported.map(|variant| variant.word).collect();
         let Some(kind) = entries.get("kind") else {
-            node.reading.missing(
-                &node.spot(),
-                format!("`{}` does not say its kind", node.name),
-                format!("add kind = {}", one_of(&words)),
-            );
+            node.report_no_kind(entries, variants, &words);
             return None;
         };
         let kind = Node { kind: &Kind::Text, ..node.child("kind", kind) };
@@ -185,22 +183,12 @@ impl<'a> Fields<'a> {
                     );
                 }
                 Some(_) => {}
-                None => self.report_unknown(name, &spot),
+                None => {
+                    let valid: Vec<&str> = self.spec.names().collect();
+                    self.reading.push(unknown_key(name, &spot, &valid));
+                }
             }
         }
-    }
-
-    fn report_unknown(&self, name: &str, spot: &Spot) {
-        let remedy = match nearest(name, self.spec.names()) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => String::new(),
-        };
-        let valid: Vec<&str> = self.spec.names().collect();
-        let message = format!("unknown key `{}`", name.escape_debug());
-        self.reading.push(
-            Finding::new(Severity::Error, Ground::Written, spot, message, remedy)
-                .with_note(format!("valid keys here: {}", valid.join(", "))),
-        );
     }
 
     fn report_missing(&self, key: &Key) {
@@ -258,20 +246,14 @@ impl<'a> Node<'a> {
 
     /// Reports a word that is none of `words`.
     pub(super) fn unknown_word<T>(&self, what: &str, word: &str, words: &[&str]) -> Option<T> {
-        let remedy = match nearest(word, words.iter().copied()) {
-            Some(meant) => format!("did you mean \"{meant}\"?"),
-            None => format!("write {}", one_of(words)),
+        let message = format!("unknown {what} \"{}\"", shown(word));
+        let finding = |remedy: String| {
+            Finding::new(Severity::Error, Ground::Written, &self.spot(), message, remedy)
         };
-        let finding = Finding::new(
-            Severity::Error,
-            Ground::Written,
-            &self.spot(),
-            format!("unknown {what} \"{}\"", word.escape_debug()),
-            remedy,
-        );
-        self.reading.push(match words.len() {
-            0 => finding,
-            _ => finding.with_note(format!("known: {}", words.join(", "))),
+        self.reading.push(match nearest(word, words.iter().copied()) {
+            Some(meant) => finding(format!("did you mean \"{meant}\"?"))
+                .with_note(format!("known: {}", words.join(", "))),
+            None => finding(format!("write {}", one_of(words))),
         });
         None
     }
@@ -280,9 +262,9 @@ impl<'a> Node<'a> {
     pub(super) fn undefined<T>(&self, what: &str, name: &str, names: &[&str]) -> Option<T> {
         let remedy = match nearest(name, names.iter().copied()) {
             Some(meant) => format!("did you mean \"{meant}\"?"),
-            None => format!("add [{what}s.{}]", name.escape_debug()),
+            None => format!("add [{what}s.{}]", shown(name)),
         };
-        let message = format!("no {what} is called \"{}\"", name.escape_debug());
+        let message = format!("no {what} is called \"{}\"", shown(name));
         let finding = Finding::new(Severity::Error, Ground::Absent, &self.spot(), message, remedy);
         self.reading.push(match names {
             [] => finding,
@@ -344,6 +326,27 @@ impl<'a> Node<'a> {
         Some(members)
     }
 
+    /// Without `kind` nothing is known of the other keys but that some variant has them.
+    fn report_no_kind(
+        &self,
+        entries: &DeTable<'_>,
+        variants: &'static [Variant],
+        words: &[&'static str],
+    ) {
+        let message = format!("`{}` does not say its kind", self.name);
+        self.reading.missing(&self.spot(), message, format!("add kind = {}", one_of(words)));
+        let mut valid: Vec<&str> = Vec::new();
+        for name in variants.iter().filter_map(|variant| variant.table).flat_map(Table::names) {
+            if !valid.contains(&name) {
+                valid.push(name);
+            }
+        }
+        for key in entries.keys().filter(|key| !valid.contains(&key.get_ref().as_ref())) {
+            let spot = Spot { span: key.span(), table: self.path() };
+            self.reading.push(unknown_key(key.get_ref(), &spot, &valid));
+        }
+    }
+
     fn child(&self, name: &str, value: &'a Spanned<DeValue<'a>>) -> Node<'a> {
         Node {
             reading: self.reading,
@@ -364,6 +367,16 @@ impl<'a> Node<'a> {
             _ => self.mistyped(),
         }
     }
+}
+
+fn unknown_key(name: &str, spot: &Spot, valid: &[&'static str]) -> Finding {
+    let remedy = match nearest(name, valid.iter().copied()) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => String::new(),
+    };
+    let message = format!("unknown key `{}`", shown(name));
+    Finding::new(Severity::Error, Ground::Written, spot, message, remedy)
+        .with_note(format!("valid keys here: {}", valid.join(", ")))
 }
 
 /// The candidate that `word` most likely means.

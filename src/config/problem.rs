@@ -45,7 +45,7 @@ pub struct Place {
     pub line: Option<usize>,
     /// The column in characters, from 1.
     pub column: Option<usize>,
-    /// The bytes of the file that are meant.
+    /// The bytes of the file that are meant, not counting a byte order mark at its beginning.
     pub span: Option<Range<usize>>,
 }
 

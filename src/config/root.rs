@@ -1,6 +1,11 @@
 //! relay.toml as a whole: every table, and what must hold between them.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::Path,
+    time::Duration,
+};
 
 use toml::de::DeTable;
 
@@ -9,6 +14,7 @@ use super::{
     contract::{DEFAULTS, DEFAULTS_TARGET, ROOT, SOURCE, TARGET},
     document::{self, Document},
     environment::Environment,
+    excerpt::shown,
     fields::{Fields, Node},
     problem::{Problem, Problems},
     reading::{Reading, Spot},
@@ -71,7 +77,7 @@ impl Config {
         let readable = document.without_broken_lines(&reading);
         let (tree, masks) = document.parse(&readable, &reading);
         let config = read(&reading, &tree);
-        document.conclude(config, reading.into_findings(), &masks)
+        document.conclude(config, &reading.into_findings(), &masks)
     }
 }
 
@@ -167,7 +173,7 @@ fn check_name(reading: &Reading<'_>, spot: &Spot, name: &str) {
     }
     reading.error(
         spot,
-        format!("\"{}\" cannot be a name", name.escape_debug()),
+        format!("\"{}\" cannot be a name", shown(name)),
         "use 1 to 63 small letters, digits and hyphens, no hyphen first",
     );
 }
@@ -207,14 +213,14 @@ fn routes(root: &Fields<'_>, names: &Names) -> Option<Vec<crate::route::Settings
     let tables = node.tables()?;
     let routes: Vec<Option<crate::route::Settings>> =
         tables.iter().zip(1..).map(|(table, number)| route::read(table, number, names)).collect();
-    let mut seen: BTreeMap<String, ()> = BTreeMap::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for (route, table) in routes.iter().zip(&tables) {
         if let Some(route) = route
-            && seen.insert(route.name.clone(), ()).is_some()
+            && !seen.insert(&route.name)
         {
             root.reading().error(
                 &table.spot(),
-                format!("a second route is called \"{}\"", route.name.escape_debug()),
+                format!("a second route is called \"{}\"", shown(&route.name)),
                 "metrics could not tell them apart: give one another name",
             );
         }
@@ -236,7 +242,7 @@ fn shared_paths(reading: &Reading<'_>, sources: &[Named<'_>]) {
             let node = source.fields.node("path");
             reading.error(
                 &node.map_or_else(|| source.fields.spot(), |node| node.spot()),
-                format!("{} is the path of source `{other}` too", path.escape_debug()),
+                format!("{} is the path of source `{other}` too", shown(&path)),
                 "give each source its own path",
             );
         }
@@ -364,6 +370,7 @@ fn short_retention(
         .iter()
         .zip(tables)
         .filter_map(|(target, table)| Some((target.retry.give_up_after?, table)))
+        .rev()
         .max_by_key(|(give_up_after, _)| *give_up_after);
     if let Some((give_up_after, table)) = longest
         && retention < give_up_after

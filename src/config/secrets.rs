@@ -6,6 +6,7 @@ use toml::de::DeValue;
 
 use super::{
     environment::{Found, Unavailable},
+    excerpt::shown,
     fields::{Node, nearest},
     value,
 };
@@ -17,14 +18,6 @@ pub(super) const PLACEHOLDER: &str = "change-me";
 
 /// How `{ env = … }` and `{ file = … }` are asked for.
 const REMEDY: &str = "write { env = \"NAME\" } or { file = \"path\" }";
-
-/// One secret or a list of them.
-pub(super) fn many(node: &Node<'_>) -> Option<Secrets> {
-    match node.value {
-        DeValue::Array(_) => value::some(node, one).map(Secrets::new),
-        _ => one(node).map(|secret| Secrets::new(vec![secret])),
-    }
-}
 
 /// One secret.
 pub(super) fn one(node: &Node<'_>) -> Option<Secret> {
@@ -42,7 +35,7 @@ pub(super) fn one(node: &Node<'_>) -> Option<Secret> {
 /// A secret that travels in a header or a URL, and so must fit there.
 pub(super) fn sendable(node: &Node<'_>) -> Option<Secret> {
     let secret = one(node)?;
-    if secret.expose().iter().any(|byte| byte.is_ascii_control()) {
+    if secret.expose().iter().any(u8::is_ascii_control) {
         return node.wrong(
             format!("`{}` holds a line break or another control character", node.name()),
             "no request can carry it; is the file or the variable the right one?",
@@ -87,7 +80,7 @@ fn named(node: &Node<'_>) -> Option<Secret> {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => REMEDY.into(),
             };
-            node.reading.error(key, format!("unknown key `{}`", other.escape_debug()), remedy);
+            node.reading.error(key, format!("unknown key `{}`", shown(other)), remedy);
             None
         }
     }
@@ -101,7 +94,7 @@ fn variable(node: &Node<'_>) -> Option<Secret> {
     found(
         node,
         node.reading.environment.variable(name),
-        &format!("the environment variable {}", name.escape_debug()),
+        &format!("the environment variable {}", shown(name)),
         "set it where the relay is started",
     )
 }
@@ -111,7 +104,7 @@ fn file(node: &Node<'_>) -> Option<Secret> {
     found(
         node,
         node.reading.environment.file(Path::new(path.as_ref())),
-        &format!("the secret file {}", path.escape_debug()),
+        &format!("the secret file {}", shown(path)),
         "a relative path starts at the directory the relay is started in",
     )
 }

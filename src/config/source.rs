@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     auth,
-    contract::PROVIDERS,
+    excerpt::shown,
     fields::{Fields, Node},
     value,
 };
@@ -82,17 +82,12 @@ fn reading(fields: &Fields<'_>, provider: Option<Provider>) -> Option<provider::
     })
 }
 
-/// The word of a provider. `PROVIDERS` says which words there are.
+/// The word of a provider. The list of keys says which words there are.
 fn provider_word(node: &Node<'_>) -> Option<Provider> {
-    let text = node.text()?;
-    if PROVIDERS.now.contains(&text) || PROVIDERS.later.contains(&text) {
-        return match value::word(node)? {
-            "11x" => Some(Provider::ElevenX),
-            other => node.unsupported(&format!("provider = \"{other}\"")),
-        };
+    match value::word(node)? {
+        "11x" => Some(Provider::ElevenX),
+        other => node.unsupported(&format!("provider = \"{other}\"")),
     }
-    let words: Vec<&str> = PROVIDERS.now.iter().chain(PROVIDERS.later).copied().collect();
-    node.unknown_word("provider", text, &words)
 }
 
 fn on_unreadable(node: &Node<'_>) -> Option<OnUnreadable> {
@@ -110,11 +105,7 @@ fn status_words(node: &Node<'_>) -> Option<BTreeMap<String, Status>> {
         if let Some(other) = folded.insert(fold(&word), word.clone()) {
             node.reading.error(
                 &key,
-                format!(
-                    "\"{}\" and \"{}\" are the same status word",
-                    word.escape_debug(),
-                    other.escape_debug()
-                ),
+                format!("\"{}\" and \"{}\" are the same status word", shown(&word), shown(&other)),
                 "keep one of them; case, spaces, - and _ make no difference",
             );
         }

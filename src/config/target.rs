@@ -1,6 +1,6 @@
 //! `[targets.*]` and what they inherit from `[defaults.target]`.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -9,6 +9,7 @@ use reqwest::Url;
 use super::{
     auth,
     contract::{HTTP_ONLY, SIGN},
+    excerpt,
     fields::{Fields, Node},
     retry, secrets, value,
 };
@@ -51,8 +52,8 @@ struct Common {
 #[derive(Clone, Debug)]
 struct Calls {
     method: Method,
-    timeout: std::time::Duration,
-    connect_timeout: std::time::Duration,
+    timeout: Duration,
+    connect_timeout: Duration,
     success: Vec<StatusRange>,
     permanent: Vec<StatusCode>,
 }
@@ -64,6 +65,8 @@ pub(super) fn read(name: &str, fields: &Fields<'_>) -> Option<Settings> {
         (Some(_), None) => http(fields).map(|http| Place::Http(Box::new(http))),
         (None, Some(_)) => file(fields),
         (Some(_), Some(_)) => {
+            fields.get("url", url);
+            fields.get("file", file_place);
             fields.reading().error(
                 &fields.key_spot("file"),
                 "a target has a `url` or a `file`, not both",
@@ -95,10 +98,10 @@ pub(super) fn check_defaults(fields: &Fields<'_>) {
     calls(fields);
 }
 
-/// Where the file of a target is; `None` for standard output.
-pub(super) fn file_path(node: &Node<'_>) -> Option<Option<PathBuf>> {
+/// A file, or standard output.
+fn file_place(node: &Node<'_>) -> Option<Place> {
     let path = value::path(node)?;
-    Some((path.as_os_str() != "-").then_some(path))
+    Some(if path.as_os_str() == "-" { Place::Stdout } else { Place::File(path) })
 }
 
 fn common(fields: &Fields<'_>) -> Option<Common> {
@@ -118,16 +121,12 @@ fn calls(fields: &Fields<'_>) -> Option<Calls> {
     let permanent = fields.get("permanent", |node| value::list(node, value::code));
     if let (Some(timeout), Some(connect_timeout)) = (timeout, connect_timeout)
         && connect_timeout > timeout
-        && let Some(node) = fields.node("connect_timeout").or_else(|| fields.node("timeout"))
+        && let Some(node) = fields.node("connect_timeout")
     {
         node.reading.warn(
             &node.spot(),
-            format!(
-                "`connect_timeout` {} is longer than `timeout` {}, and never reached",
-                retry::shown(connect_timeout),
-                retry::shown(timeout)
-            ),
-            "",
+            format!("never reached: `timeout` ends every attempt after {}", retry::shown(timeout)),
+            "write less, or a longer `timeout`",
         );
     }
     if let (Some(success), Some(permanent)) = (&success, &permanent) {
@@ -167,7 +166,7 @@ fn file(fields: &Fields<'_>) -> Option<Place> {
             );
         }
     }
-    fields.get("file", file_path).map(|path| path.map_or(Place::Stdout, Place::File))
+    fields.get("file", file_place)
 }
 
 fn http(fields: &Fields<'_>) -> Option<Http> {
@@ -239,7 +238,7 @@ fn headers(node: &Node<'_>, auth: Option<&Auth>) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     for (key, member) in members {
         let Ok(name) = member.name().parse::<HeaderName>() else {
-            let shown = member.name().escape_debug();
+            let shown = excerpt::shown(member.name());
             node.reading.error(&key, format!("\"{shown}\" is not the name of a header"), "");
             continue;
         };

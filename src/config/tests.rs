@@ -1,1 +1,693 @@
 //! The shipped relay.toml, the hand-broken files, and problems generated from the list of keys.
+
+use std::{fs, path::Path, time::Duration};
+
+use proptest::prelude::*;
+
+use super::{
+    Config, Environment, Problem, Problems, Severity, contract,
+    key::{Key, Kind, Presence, Table},
+};
+
+/// The file the repository ships.
+const SHIPPED: &str = include_str!("../../relay.toml");
+
+/// A secret in the shape Standard Webhooks wants.
+const SIGNING_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
+
+fn environment() -> Environment {
+    Environment::given([
+        ("TOKEN", "s3cr3t-of-the-environment"),
+        ("EMPTY", ""),
+        ("TWO_LINES", "a\nb"),
+        ("CRM_TOKEN", "crm"),
+        ("CRM_SIGNING_SECRET", SIGNING_SECRET),
+        ("HOOKSWITCH_ADMIN_TOKEN", "admin"),
+    ])
+}
+
+fn parse(text: &str) -> Result<(Config, Vec<Problem>), Problems> {
+    Config::parse("relay.toml", text, &environment())
+}
+
+fn problems(text: &str) -> Vec<Problem> {
+    match parse(text) {
+        Ok((_, warnings)) => warnings,
+        Err(problems) => problems.iter().cloned().collect(),
+    }
+}
+
+/// Takes the `#` from lines such as `#key = value`.
+fn with_defaults_written(text: &str) -> String {
+    let written = text.lines().map(|line| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(|char: char| char.is_ascii_lowercase()) => rest,
+        _ => line,
+    });
+    written.collect::<Vec<_>>().join("\n")
+}
+
+/// Takes the `# ` from lines such as `# key = value` and `# [targets.crm]`.
+fn with_examples_written(text: &str) -> String {
+    let written = text.lines().map(|line| match line.strip_prefix("# ") {
+        Some(rest) if rest.starts_with('[') => rest,
+        Some(rest) if rest.split_once(" = ").is_some_and(|(key, _)| is_key(key)) => rest,
+        _ => line,
+    });
+    written.collect::<Vec<_>>().join("\n")
+}
+
+fn is_key(text: &str) -> bool {
+    text.chars().all(|char| char.is_ascii_lowercase() || char == '_')
+}
+
+// === The shipped file ===
+
+#[test]
+fn the_shipped_file_runs_as_it_is_without_a_warning() {
+    let (config, warnings) = parse(SHIPPED).unwrap();
+
+    assert_eq!(warnings, []);
+    assert_eq!(config.ingest.sources[0].path, "/hooks/julian");
+    assert_eq!(config.routes[0].to[0].as_str(), "archive");
+}
+
+#[test]
+fn every_default_in_the_shipped_file_is_the_default() {
+    let written = with_defaults_written(SHIPPED);
+    assert!(written.contains("\nmax_in_flight = 1024\n"));
+
+    let (shipped, _) = parse(SHIPPED).unwrap();
+    let (written, warnings) = parse(&written).unwrap();
+
+    assert_eq!(warnings, []);
+    assert_eq!(format!("{written:#?}"), format!("{shipped:#?}"));
+}
+
+#[test]
+fn every_example_in_the_shipped_file_is_valid() {
+    let written = with_examples_written(&with_defaults_written(SHIPPED));
+    let written = written.replace("to = [\"archive\"]", "to = [\"archive\", \"crm\"]");
+
+    let (config, warnings) = parse(&written).unwrap();
+
+    assert_eq!(warnings, []);
+    assert_eq!(config.delivery.targets.len(), 2);
+    assert!(config.admin.token.is_some());
+}
+
+#[test]
+fn the_shipped_file_shows_every_key_with_its_default() {
+    let shown = with_examples_written(&with_defaults_written(SHIPPED));
+    let sections: [(&str, &Table, &[&str]); 7] = [
+        ("[server]", &contract::SERVER, &[]),
+        ("[admin]", &contract::ADMIN, &[]),
+        ("[store]", &contract::STORE, &[]),
+        ("[defaults.target]", &contract::DEFAULTS_TARGET, &[]),
+        ("[sources.julian]", &contract::SOURCE, &[]),
+        // What a target inherits stands in `[defaults.target]`; a file stands in another target.
+        (
+            "[targets.crm]",
+            &contract::TARGET,
+            &[
+                "file",
+                "method",
+                "format",
+                "timeout",
+                "connect_timeout",
+                "concurrency",
+                "success",
+                "permanent",
+                "retry",
+                "order",
+            ],
+        ),
+        ("[[routes]]", &contract::ROUTE, &[]),
+    ];
+    for (heading, table, elsewhere) in sections {
+        let section = shown.split(&format!("\n{heading}\n")).nth(1).unwrap();
+        let section = section.split("\n[").next().unwrap();
+        for key in table.keys.iter().filter(|key| key.presence != Presence::Later) {
+            let line = section.lines().find(|line| line.starts_with(&format!("{} = ", key.name)));
+            match (key.presence, line) {
+                _ if elsewhere.contains(&key.name) => {}
+                // Shown with the values it has when nothing is written.
+                _ if key.name == "retry" || key.name == "headers" => assert!(line.is_some()),
+                (Presence::Default(toml), Some(line)) => {
+                    assert_eq!(line, format!("{} = {toml}", key.name), "{heading}");
+                }
+                (_, line) => assert!(line.is_some(), "{heading} does not show {}", key.name),
+            }
+        }
+    }
+}
+
+#[test]
+fn every_line_of_the_shipped_file_fits_a_terminal() {
+    for (line, number) in SHIPPED.lines().zip(1..) {
+        assert!(line.chars().count() <= 100, "line {number}");
+    }
+}
+
+#[test]
+fn what_is_not_written_has_the_value_the_design_names() {
+    let (config, _) = parse(
+        r#"
+        [sources.a]
+        provider = "11x"
+        auth = { kind = "header", secret = { env = "TOKEN" } }
+        [targets.b]
+        url = "https://crm.example.com/events"
+        [[routes]]
+        to = ["b"]
+        "#,
+    )
+    .unwrap();
+
+    assert_eq!(config.ingest.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.ingest.commit_wait, Duration::from_secs(5));
+    assert_eq!(config.ingest.max_in_flight, 1024);
+    assert_eq!(config.ingest.max_connections, 10_000);
+    assert_eq!(config.shutdown_grace, Duration::from_secs(10));
+    assert_eq!(config.admin.listen.to_string(), "127.0.0.1:9090");
+    assert_eq!(config.store.path, Path::new("data/hookswitch.db"));
+    assert_eq!(config.store.retention, Duration::from_hours(14 * 24));
+    assert_eq!(config.store.max_size, 10 << 30);
+    assert_eq!(config.store.dead_retention, Duration::from_hours(90 * 24));
+    assert_eq!(config.store.min_free, 512 << 20);
+
+    let source = &config.ingest.sources[0];
+    assert_eq!(source.path, "/hooks/a");
+    assert_eq!(source.methods, [http::Method::POST]);
+    assert_eq!(source.ack, 200);
+    assert_eq!(source.max_body, 1 << 20);
+    assert_eq!(source.body_deadline, Duration::from_secs(10));
+    assert_eq!(source.dedupe_window, Duration::from_hours(24));
+    assert!(source.reading.repair_json);
+
+    let target = &config.delivery.targets[0];
+    assert_eq!(target.concurrency, 32);
+    assert_eq!(target.retry, crate::delivery::retry::Settings::default());
+    let crate::delivery::target::Place::Http(http) = &target.place else { panic!("a URL") };
+    assert_eq!(http.method, http::Method::POST);
+    assert_eq!(http.timeout, Duration::from_secs(15));
+    assert_eq!(http.connect_timeout, Duration::from_secs(5));
+    assert_eq!((http.success[0].from, http.success[0].to), (200, 299));
+    assert_eq!(http.permanent, [410, 413]);
+    assert_eq!(config.routes[0].name, "route-1");
+}
+
+#[test]
+fn an_11x_source_authenticates_by_its_own_header_and_secret() {
+    let (config, _) = parse(SHIPPED).unwrap();
+
+    let [crate::provider::auth::Scheme::Header { name, secret }] =
+        config.ingest.sources[0].auth.as_slice()
+    else {
+        panic!("one header")
+    };
+    assert_eq!(name, "x-api-key");
+    assert!(secret.matches(b"change-me"));
+}
+
+// === Inheritance and small print ===
+
+/// A file with one of everything; `{}` is replaced.
+fn with_target(target: &str) -> String {
+    format!(
+        "[sources.a]\nprovider = \"11x\"\nauth = {{ kind = \"bearer\", token = {{ env = \
+         \"TOKEN\" }} }}\n[[routes]]\nto = [\"t\"]\n[targets.t]\n{target}\n"
+    )
+}
+
+fn target(text: &str) -> crate::delivery::target::Settings {
+    let text = with_target(text);
+    let (config, _) = parse(&text).unwrap_or_else(|problems| panic!("{problems}"));
+    config.delivery.targets.into_iter().next().unwrap()
+}
+
+#[test]
+fn a_target_takes_from_the_defaults_what_it_does_not_write() {
+    let target = target(
+        "file = \"x\"\nretry = { initial = \"1s\" }\n[defaults.target]\nconcurrency = 4\n\
+         retry = { max = \"1h\" }\ntimeout = \"1s\"",
+    );
+
+    assert_eq!(target.concurrency, 4);
+    // Key by key: a target's own retry is not mixed with the inherited one.
+    let expected = crate::delivery::retry::Pauses::Exponential {
+        initial: Duration::from_secs(1),
+        factor: 3.0,
+        max: Duration::from_hours(6),
+    };
+    assert_eq!(target.retry.pauses, expected);
+}
+
+#[test]
+fn the_age_limit_is_a_default_only_where_nothing_else_ends_the_attempts() {
+    let give_up_after =
+        |retry: &str| target(&format!("file = \"x\"\nretry = {{ {retry} }}")).retry.give_up_after;
+
+    assert_eq!(give_up_after(""), Some(Duration::from_hours(72)));
+    assert_eq!(give_up_after("attempts = 3"), None);
+    assert_eq!(give_up_after("schedule = [\"1s\"]"), None);
+    assert_eq!(
+        give_up_after("attempts = 3, give_up_after = \"1h\""),
+        Some(Duration::from_hours(1))
+    );
+}
+
+#[test]
+fn a_secret_comes_from_wherever_it_is_named_and_in_the_order_it_is_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    fs::write(&path, "from-a-file\n").unwrap();
+    let text = format!(
+        "[sources.a]\nprovider = \"11x\"\nauth = {{ kind = \"bearer\", token = [{{ file = '{}' \
+         }}, {{ env = \"TOKEN\" }}, \"written-out\"] }}\n[targets.t]\nfile = \"-\"\n[[routes]]\n\
+         to = [\"t\"]\n",
+        path.display()
+    );
+
+    let (config, _) = parse(&text).unwrap();
+
+    let [crate::provider::auth::Scheme::Bearer { token }] =
+        config.ingest.sources[0].auth.as_slice()
+    else {
+        panic!("one bearer token")
+    };
+    let secrets: Vec<&[u8]> = token.iter().map(crate::secret::Secret::expose).collect();
+    assert_eq!(secrets, [&b"from-a-file"[..], b"s3cr3t-of-the-environment", b"written-out"]);
+}
+
+#[test]
+fn a_header_value_is_sensitive_when_it_is_a_secret() {
+    let target = target(
+        "url = \"https://crm.example.com\"\nheaders = { x-team = \"sales\", x-a = { env = \
+         \"TOKEN\" }, x-api-key = \"abc\" }",
+    );
+
+    let crate::delivery::target::Place::Http(http) = target.place else { panic!("a URL") };
+    assert_eq!(http.headers["x-team"], "sales");
+    assert!(!http.headers["x-team"].is_sensitive());
+    assert!(http.headers["x-a"].is_sensitive());
+    assert!(http.headers["x-api-key"].is_sensitive());
+}
+
+#[test]
+fn own_status_words_are_kept_as_they_are_compared() {
+    let text =
+        SHIPPED.replace("#status = {}", "status = { \"Gone_Fishing Today\" = \"no_answer\" }");
+
+    let (config, _) = parse(&text).unwrap();
+
+    let status = &config.ingest.sources[0].reading.status;
+    assert_eq!(status["gone-fishing-today"], crate::event::Status::NoAnswer);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_secret_file_that_every_user_can_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    fs::write(&path, "abc").unwrap();
+    let text = SHIPPED.replace("\"change-me\"", &format!("{{ file = '{}' }}", path.display()));
+    let said = |mode: u32| {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        problems(&text).iter().map(|problem| problem.message.clone()).collect::<Vec<_>>()
+    };
+
+    assert_eq!(said(0o600), Vec::<String>::new());
+    assert_eq!(
+        said(0o644),
+        [format!("the secret file {} can be read by every user of this machine", path.display())]
+    );
+}
+
+// === Files that cannot be read at all ===
+
+#[test]
+fn a_file_that_cannot_be_read_is_one_problem() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = |name: &str, content: Option<&[u8]>| {
+        let path = folder.path().join(name);
+        if let Some(content) = content {
+            fs::write(&path, content).unwrap();
+        }
+        let problems = Config::load(&path, &environment()).unwrap_err();
+        problems.to_string().replace(&folder.path().display().to_string(), "")
+    };
+
+    assert_eq!(
+        load("none.toml", None),
+        "error: the configuration file does not exist\n--> /none.toml\n = note: name it with \
+         --config PATH\n\n1 error; the configuration was not loaded"
+    );
+    assert!(load("", None).starts_with("error: the configuration is a directory\n"));
+    assert!(load("latin.toml", Some(b"a = \"\xe4\"")).contains("not UTF-8 text from byte 5 on"));
+}
+
+// === Hand-broken files ===
+
+/// Each `tests/fixtures/config/*.toml` beside what is said about it. After a change of wording,
+/// `UPDATE_FIXTURES=1 cargo test --lib config` writes the `.stderr` files; read each one.
+#[test]
+fn each_broken_file_is_answered_as_written_beside_it() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config");
+    #[expect(clippy::disallowed_methods, reason = "asks the person, not the configuration")]
+    let update = std::env::var("UPDATE_FIXTURES").is_ok();
+    let mut differing = Vec::new();
+    let mut count = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        count += 1;
+        let text = fs::read_to_string(&path).unwrap();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let said = match Config::parse(&name, &text, &environment()) {
+            Ok((_, warnings)) => warnings.iter().map(Problem::to_string).collect::<Vec<_>>(),
+            Err(problems) => vec![problems.to_string()],
+        };
+        let said = said.into_iter().map(|problem| problem + "\n").collect::<String>();
+        let expected = path.with_extension("stderr");
+        if update {
+            fs::write(&expected, &said).unwrap();
+        } else if fs::read_to_string(&expected).unwrap_or_default() != said {
+            differing.push(format!("{name}:\n{said}"));
+        }
+    }
+    assert!(count >= 20, "only {count} files found");
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
+
+#[test]
+fn the_json_of_a_problem_has_its_stable_shape() {
+    let problems =
+        parse(&SHIPPED.replace("#listen = \"127.0.0.1:8080\"", "listen = 5")).unwrap_err();
+    let start = SHIPPED.find("#listen").unwrap() + "listen = ".len();
+    let line = SHIPPED.get(..start).unwrap().lines().count();
+
+    assert_eq!(
+        serde_json::to_value(&problems).unwrap(),
+        serde_json::json!([{
+            "severity": "error",
+            "place": {
+                "file": "relay.toml",
+                "line": line,
+                "column": 10,
+                "span": { "start": start, "end": start + 1 },
+            },
+            "table": "server",
+            "message": "`listen` must not be of type integer",
+            "remedy": "write an IP address and port such as \"127.0.0.1:8080\"",
+            "note": null,
+        }])
+    );
+}
+
+// === Every key, broken in every way ===
+
+/// A valid file with a section for every table.
+const WHOLE: &str = r#"
+[server]
+[admin]
+[store]
+[defaults]
+[defaults.target]
+[sources.a]
+provider = "11x"
+[sources.a.auth]
+kind = "url-token"
+token = { env = "TOKEN" }
+[sources.b]
+provider = "11x"
+[sources.b.auth]
+kind = "basic"
+username = "relay"
+password = { env = "TOKEN" }
+[sources.c]
+provider = "11x"
+[sources.c.auth]
+kind = "bearer"
+token = { env = "TOKEN" }
+[sources.d]
+provider = "11x"
+[sources.d.auth]
+kind = "header"
+secret = { env = "TOKEN" }
+[targets.e]
+url = "https://crm.example.com/events"
+[targets.e.auth]
+kind = "bearer"
+token = { env = "TOKEN" }
+[targets.e.sign]
+secret = { env = "CRM_SIGNING_SECRET" }
+[targets.e.retry]
+[targets.f]
+url = "https://crm.example.com/events"
+[targets.f.auth]
+kind = "basic"
+username = "relay"
+password = { env = "TOKEN" }
+[targets.g]
+url = "https://crm.example.com/events"
+[targets.g.auth]
+kind = "header"
+name = "x-key"
+secret = { env = "TOKEN" }
+[targets.h]
+file = "data/events.jsonl"
+[[routes]]
+to = ["e", "f", "g", "h"]
+"#;
+
+/// Each section of `WHOLE` with its keys.
+fn sections() -> Vec<(&'static str, &'static Table)> {
+    let variant = |variants: &'static [super::key::Variant], word: &str| {
+        variants.iter().find(|variant| variant.word == word).unwrap().table.unwrap()
+    };
+    vec![
+        ("[server]", &contract::SERVER),
+        ("[admin]", &contract::ADMIN),
+        ("[store]", &contract::STORE),
+        ("[defaults]", &contract::DEFAULTS),
+        ("[defaults.target]", &contract::DEFAULTS_TARGET),
+        ("[sources.a]", &contract::SOURCE),
+        ("[sources.a.auth]", variant(&contract::CALLER_AUTH, "url-token")),
+        ("[sources.b.auth]", variant(&contract::CALLER_AUTH, "basic")),
+        ("[sources.c.auth]", variant(&contract::CALLER_AUTH, "bearer")),
+        ("[sources.d.auth]", variant(&contract::CALLER_AUTH, "header")),
+        ("[targets.e]", &contract::TARGET),
+        ("[targets.e.auth]", variant(&contract::TARGET_AUTH, "bearer")),
+        ("[targets.f.auth]", variant(&contract::TARGET_AUTH, "basic")),
+        ("[targets.g.auth]", variant(&contract::TARGET_AUTH, "header")),
+        ("[targets.e.sign]", &contract::SIGN),
+        ("[targets.e.retry]", &contract::RETRY),
+        ("[targets.h]", &contract::TARGET),
+        ("[[routes]]", &contract::ROUTE),
+    ]
+}
+
+/// `WHOLE` with `lines` in the place of this key in this section, and the number of the heading.
+fn with_key(heading: &str, key: &Key, lines: &[String]) -> (String, usize) {
+    let inner = format!("{}.{}", heading.trim_matches(['[', ']']), key.name);
+    let is_inner = |name: &str| name == inner || name.starts_with(&format!("{inner}."));
+    let mut kept: Vec<String> = Vec::new();
+    let mut section = "";
+    for line in WHOLE.lines() {
+        if line.starts_with('[') {
+            section = line;
+        }
+        let own = section == heading && line.starts_with(&format!("{} = ", key.name));
+        if !own && !is_inner(section.trim_matches(['[', ']'])) {
+            kept.push(line.to_owned());
+        }
+    }
+    let at = kept.iter().position(|line| line == heading).unwrap() + 1;
+    kept.splice(at..at, lines.iter().cloned());
+    (kept.join("\n"), at)
+}
+
+fn error_at(text: &str, line: usize, says: &str) -> Problem {
+    let found = problems(text);
+    let at_line = |problem: &&Problem| {
+        problem.severity == Severity::Error
+            && problem.place.line == Some(line)
+            && problem.message.contains(says)
+    };
+    // The last: that a target has two places is said before what is wrong with either.
+    match found.iter().rfind(at_line) {
+        Some(problem) => problem.clone(),
+        None => panic!("no {says:?} at line {line} of\n{text}\nbut {found:#?}"),
+    }
+}
+
+#[test]
+fn the_file_with_every_table_is_valid() {
+    let (_, warnings) = parse(WHOLE).unwrap_or_else(|problems| panic!("{problems}"));
+
+    assert_eq!(warnings, []);
+    for table in contract::TABLES {
+        let shown = sections().into_iter().any(|(_, shown)| std::ptr::eq(shown, table));
+        assert!(shown || std::ptr::eq(table, &raw const contract::ROOT), "{}", table.doc);
+    }
+}
+
+#[test]
+fn every_key_with_a_value_of_the_wrong_type_is_named_with_its_line() {
+    for (heading, table) in sections() {
+        for key in table.keys {
+            let (text, at) = with_key(heading, key, &[format!("{} = 1979-05-27", key.name)]);
+
+            let problem = error_at(&text, at + 1, &format!("`{}`", key.name));
+
+            match key.presence {
+                Presence::Later => assert!(problem.message.contains("not supported yet")),
+                // A file refuses the keys of an endpoint whatever they hold.
+                _ if heading == "[targets.h]" => {}
+                _ => {
+                    assert!(problem.message.contains("type datetime"), "{problem}");
+                    let expected = match key.name {
+                        // Which words there are depends on nothing else, and none was written.
+                        "kind" => Kind::Text.expected(),
+                        _ => key.kind.expected(),
+                    };
+                    assert!(problem.remedy.unwrap().contains(&expected), "{heading}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_misspelt_key_is_unknown_and_the_meant_one_is_offered() {
+    for (heading, table) in sections() {
+        for key in table.keys {
+            let last = key.name.chars().last().unwrap();
+            let (text, at) = with_key(heading, key, &[format!("{}{last} = true", key.name)]);
+
+            let problem = error_at(&text, at + 1, &format!("unknown key `{}{last}`", key.name));
+
+            if key.presence != Presence::Later {
+                assert_eq!(problem.remedy.unwrap(), format!("did you mean `{}`?", key.name));
+                assert!(problem.note.unwrap().contains(key.name));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_doubled_key_is_named_at_its_second_line() {
+    for (heading, table) in sections() {
+        for key in table.keys {
+            let line = format!("{} = 5", key.name);
+            let (text, at) = with_key(heading, key, &[line.clone(), line]);
+
+            error_at(&text, at + 2, &format!("`{}` is written a second time", key.name));
+        }
+    }
+}
+
+#[test]
+fn every_required_key_that_is_missing_is_named_at_its_table() {
+    let mut required = 0;
+    for (heading, table) in sections() {
+        for key in table.keys.iter().filter(|key| key.presence == Presence::Required) {
+            let (text, at) = with_key(heading, key, &[]);
+
+            error_at(&text, at, key.name);
+            required += 1;
+        }
+    }
+    assert!(required >= 15, "only {required} keys are required");
+}
+
+#[test]
+fn every_table_of_the_file_must_be_one() {
+    for key in contract::ROOT.keys {
+        error_at(&format!("\n{} = 1979-05-27\n", key.name), 2, &format!("`{}`", key.name));
+        let last = key.name.chars().last().unwrap();
+        let misspelt = error_at(&format!("[{}{last}]\n", key.name), 1, "unknown key");
+        assert_eq!(misspelt.remedy.unwrap(), format!("did you mean `{}`?", key.name));
+    }
+}
+
+#[test]
+fn every_default_is_valid_where_it_is_written_out() {
+    for (heading, table) in sections() {
+        for key in table.keys {
+            let Presence::Default(toml) = key.presence else { continue };
+            if heading == "[targets.h]" || matches!(key.kind, Kind::Table(_)) {
+                continue;
+            }
+            let (text, _) = with_key(heading, key, &[format!("{} = {toml}", key.name)]);
+
+            let (written, warnings) = parse(&text).unwrap_or_else(|problems| panic!("{problems}"));
+
+            assert_eq!(warnings, [], "{heading} {}", key.name);
+            let (whole, _) = parse(WHOLE).unwrap();
+            assert_eq!(format!("{written:?}"), format!("{whole:?}"), "{heading} {}", key.name);
+        }
+    }
+}
+
+// === Whatever the bytes ===
+
+/// A file whose secrets are easy to find in any output.
+fn with_secrets() -> String {
+    let written = with_examples_written(&with_defaults_written(SHIPPED));
+    written
+        .replace("\"change-me\"", "[\"zq7-secret\", \"zq7-secret\"]")
+        .replace("{ env = \"CRM_TOKEN\" }", "\"zq7-secret\"")
+        .replace("{ env = \"CRM_SIGNING_SECRET\" }", "\"zq7-secret\"")
+        .replace("{ env = \"HOOKSWITCH_ADMIN_TOKEN\" }", "\"zq7-secret\"")
+        .replace("\"sales\"", "\"zq7-secret\"")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn no_bytes_make_the_reader_panic_and_none_make_it_show_a_secret(
+        changes in prop::collection::vec(
+            (any::<prop::sample::Index>(), 0_usize..4, "[\\PC\n\"'={}\\[\\],.#\\\\ ]{0,2}"),
+            1..5,
+        ),
+    ) {
+        let mut text: Vec<char> = with_secrets().chars().collect();
+        for (at, removed, inserted) in changes {
+            let at = at.index(text.len() + 1);
+            let end = (at + removed).min(text.len());
+            text.splice(at..end, inserted.chars());
+        }
+        let text: String = text.into_iter().collect();
+
+        let said = match parse(&text) {
+            Ok((config, warnings)) => {
+                format!("{config:?}{}", warnings.iter().map(Problem::to_string).collect::<String>())
+            }
+            Err(problems) => {
+                for problem in &problems {
+                    let line = problem.place.line.unwrap_or(1);
+                    prop_assert!(line >= 1 && line <= text.lines().count() + 1);
+                }
+                format!("{problems}{}", serde_json::to_string(&problems).unwrap())
+            }
+        };
+
+        prop_assert!(!said.contains("zq7-secret"), "{said}");
+    }
+
+    #[test]
+    fn text_of_any_kind_is_read_without_a_panic(text in "[\\PC\n]{0,200}") {
+        let said = match parse(&text) {
+            Ok((_, warnings)) => warnings.iter().map(Problem::to_string).collect::<String>(),
+            Err(problems) => problems.to_string(),
+        };
+
+        prop_assert!(!said.contains(char::from(0x1b)), "{said:?}");
+    }
+}

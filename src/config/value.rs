@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 use toml::de::DeValue;
 
 use super::{
+    excerpt::shown,
     fields::{Node, nearest},
     key::{Kind, Zero},
 };
@@ -38,7 +39,7 @@ pub(super) fn duration(node: &Node<'_>) -> Option<Duration> {
         return node.wrong(format!("`{}` has no unit", node.name()), remedy);
     }
     let text = node.text()?;
-    let shown = text.escape_debug();
+    let shown = shown(text);
     match parse_duration(text) {
         Ok(Duration::ZERO) if matches!(node.kind, Kind::Duration(Zero::Refused)) => {
             node.wrong(format!("`{}` must be longer than nothing", node.name()), "")
@@ -62,11 +63,11 @@ pub(super) fn duration(node: &Node<'_>) -> Option<Duration> {
 /// `"1 MiB"`
 pub(super) fn size(node: &Node<'_>) -> Option<u64> {
     if let DeValue::Integer(number) = node.value {
-        let remedy = format!("write it with its unit, such as \"{number} MiB\"");
+        let remedy = format!("write it with its unit, such as \"{number} B\"");
         return node.wrong(format!("`{}` has no unit", node.name()), remedy);
     }
     let text = node.text()?;
-    let shown = text.escape_debug();
+    let shown = shown(text);
     match parse_size(text) {
         Ok(0) => node.wrong(format!("`{}` must be more than nothing", node.name()), ""),
         Ok(bytes) if i64::try_from(bytes).is_ok() => Some(bytes),
@@ -149,7 +150,7 @@ pub(super) fn address(node: &Node<'_>) -> Option<SocketAddr> {
         Some(("" | "*", _)) => "write \"0.0.0.0\" for every IPv4 address or \"[::]\" for all",
         _ => "write an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"",
     };
-    node.wrong(format!("\"{}\" is not an address and port", text.escape_debug()), remedy)
+    node.wrong(format!("\"{}\" is not an address and port", shown(text)), remedy)
 }
 
 /// `["10.0.0.0/8", "203.0.113.7"]`
@@ -160,7 +161,7 @@ pub(super) fn networks(node: &Node<'_>) -> Option<Vec<IpNet>> {
         match network {
             Ok(network) => Some(network.trunc()),
             Err(_) => node.wrong(
-                format!("\"{}\" is not an IP network", text.escape_debug()),
+                format!("\"{}\" is not an IP network", shown(text)),
                 "write an address or a network, such as \"203.0.113.0/24\"",
             ),
         }
@@ -209,9 +210,7 @@ pub(super) fn header(node: &Node<'_>) -> Option<HeaderName> {
     let text = node.text()?;
     match text.parse() {
         Ok(name) => Some(name),
-        Err(_) => {
-            node.wrong(format!("\"{}\" is not the name of a header", text.escape_debug()), "")
-        }
+        Err(_) => node.wrong(format!("\"{}\" is not the name of a header", shown(text)), ""),
     }
 }
 
@@ -254,7 +253,7 @@ pub(super) fn code_range(node: &Node<'_>) -> Option<StatusRange> {
         "4xx" => Some(StatusRange { from: 400, to: 499 }),
         "5xx" => Some(StatusRange { from: 500, to: 599 }),
         other => node.wrong(
-            format!("\"{}\" is not a class of status codes", other.escape_debug()),
+            format!("\"{}\" is not a class of status codes", shown(other)),
             "write a code such as 200 or a class such as \"2xx\"",
         ),
     }
@@ -273,7 +272,7 @@ pub(super) fn zone(node: &Node<'_>) -> Option<TimeZone> {
         None if known.is_empty() => "this machine has no time zone database: install tzdata".into(),
         None => "write a name of the IANA database, such as \"Australia/Brisbane\"".into(),
     };
-    node.wrong(format!("unknown time zone \"{}\"", text.escape_debug()), remedy)
+    node.wrong(format!("unknown time zone \"{}\"", shown(text)), remedy)
 }
 
 /// Two capital letters.
@@ -285,7 +284,7 @@ pub(super) fn country(node: &Node<'_>) -> Option<String> {
         upper if known(&upper) => format!("write \"{upper}\""),
         _ => "write two capital letters, such as \"AU\"".into(),
     };
-    node.wrong(format!("unknown country \"{}\"", text.escape_debug()), remedy)
+    node.wrong(format!("unknown country \"{}\"", shown(text)), remedy)
 }
 
 /// The path of a URL, to be compared with a request's byte by byte.
@@ -298,7 +297,7 @@ pub(super) fn url_path(node: &Node<'_>) -> Option<String> {
     match text.strip_prefix('/') {
         Some(rest) if rest.split('/').all(segment) => Some(text.to_owned()),
         Some(_) => node.wrong(
-            format!("\"{}\" is not a plain path", text.escape_debug()),
+            format!("\"{}\" is not a plain path", shown(text)),
             "use letters, digits and -._~ between single slashes, none at the end",
         ),
         None => node.wrong("the path of a URL begins with a slash", "add the slash"),
