@@ -77,6 +77,7 @@ fn reading(fields: &Fields<'_>, provider: Option<Provider>) -> Option<provider::
         fields: names?,
         status: status?,
         repair_json: repair_json?,
+        validation_key: None,
     })
 }
 
