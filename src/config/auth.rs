@@ -87,10 +87,15 @@ fn header_name(fields: &Fields<'_>, provider: Option<Provider>) -> Option<Header
     if fields.written("name").is_some() {
         return fields.get("name", value::header);
     }
-    match provider? {
-        Provider::ElevenX => Some(HeaderName::from_static("x-api-key")),
-        Provider::Custom => None,
-    }
+    let Some(name) = provider?.auth_header() else {
+        fields.reading().error(
+            &fields.spot(),
+            "this provider is not known to send a header of its own".to_owned(),
+            "write the header's name: name = \"…\"",
+        );
+        return None;
+    };
+    Some(HeaderName::from_static(name))
 }
 
 /// Basic authentication splits at the first colon, so that a name cannot hold one.

@@ -46,6 +46,26 @@ impl Value<'_> {
             Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => false,
         }
     }
+
+    /// The same value, borrowing from nothing.
+    pub fn into_owned(self) -> Value<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        match self {
+            Self::Null => Value::Null,
+            Self::Bool(value) => Value::Bool(value),
+            Self::Number(text) => Value::Number(owned(text)),
+            Self::String(text) => Value::String(owned(text)),
+            Self::Array(entries) => {
+                Value::Array(entries.into_iter().map(Value::into_owned).collect())
+            }
+            Self::Object(members) => {
+                let member = |(name, value): (Cow<'_, str>, Value<'_>)| {
+                    (Cow::Owned(name.into_owned()), value.into_owned())
+                };
+                Value::Object(members.into_iter().map(member).collect())
+            }
+        }
+    }
 }
 
 impl Serialize for Value<'_> {

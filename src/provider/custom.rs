@@ -29,6 +29,7 @@ use crate::event::{
 pub(super) const RULES: Rules = Rules {
     word: "custom",
     documented: &[],
+    wrapper: None,
     changing: &[],
     zone: "UTC",
     country: None,

@@ -40,6 +40,7 @@ pub(super) const RULES: Rules = Rules {
         "crmSchedulingDetails",
         "sequence",
     ],
+    wrapper: None,
     changing: &[],
     // Its times carry their zone; one that does not would be a surprise, and says so.
     zone: "UTC",

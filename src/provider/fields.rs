@@ -36,6 +36,10 @@ pub(super) struct Fields<'a, 's> {
     dialling: Dialling<'s>,
     /// While one value may be read for several fields: what was used of the tree.
     held: Option<Held>,
+    /// The member that the provider's fields stand in, when the body is wrapped.
+    wrapper: Option<&'static str>,
+    /// The zone that the body itself shows.
+    shown: Option<TimeZone>,
 }
 
 /// What was used while nothing leaves the tree.
@@ -69,6 +73,14 @@ pub(super) struct Entry<'v, 'a, 'f, 's> {
     path: Path<'f>,
     used: usize,
     whole: bool,
+}
+
+/// The entries of a list, however it stands in the body.
+#[derive(Debug)]
+pub(super) struct Listed<'v, 'a> {
+    pub(super) entries: Vec<Cow<'v, Value<'a>>>,
+    /// Whether nothing stands beside the entries, and their texts are the body's own.
+    pub(super) whole: bool,
 }
 
 /// Whether a text is a placeholder of a document or a test button.
@@ -160,6 +172,19 @@ fn count(text: &str) -> Option<Fate<u64>> {
     Some(if cut { Fate::Partly(count) } else { Fate::Whole(count) })
 }
 
+/// Calls `then` with the place of a field: the path it is received under, in the wrapper if any.
+fn with_place<T>(
+    settings: &Settings,
+    wrapper: Option<&str>,
+    path: Path<'_>,
+    then: impl FnOnce(Path<'_>) -> T,
+) -> T {
+    settings.with_received(path, |path| match wrapper {
+        None => then(path),
+        Some(wrapper) => then(&[&[wrapper], path].concat()),
+    })
+}
+
 /// Removes the value at `path`, and every branch that this empties.
 fn remove<'a>(members: &mut Object<'a>, path: Path<'_>) -> Option<Value<'a>> {
     let (name, rest) = path.split_first()?;
@@ -209,7 +234,8 @@ impl<'a, 's> Fields<'a, 's> {
             country: settings.country.as_deref().or(rules.country),
             bare_international: rules.bare_international,
         };
-        Self { rest, settings, warnings, dialling, held: None }
+        let wrapper = settings.wrapper_of(&rest);
+        Self { rest, settings, warnings, dialling, held: None, wrapper, shown: None }
     }
 
     /// From here on nothing leaves the tree, so that one value may be read for several fields.
@@ -226,6 +252,11 @@ impl<'a, 's> Fields<'a, 's> {
         }
     }
 
+    /// Naive times without a configured zone are of this one, which the body itself shows.
+    pub(super) fn show_zone(&mut self, zone: TimeZone) {
+        self.shown = Some(zone);
+    }
+
     /// What was not taken, and every warning raised.
     pub(super) fn into_rest(self) -> (Object<'a>, BTreeSet<Warning>) {
         (self.rest, self.warnings)
@@ -233,7 +264,7 @@ impl<'a, 's> Fields<'a, 's> {
 
     /// The value at a path, left where it is.
     pub(super) fn peek(&self, path: Path<'_>) -> Option<&Value<'a>> {
-        self.with_received(path, |path| find(&self.rest, path))
+        with_place(self.settings, self.wrapper, path, |path| find(&self.rest, path))
     }
 
     /// A text as sent.
@@ -338,6 +369,17 @@ impl<'a, 's> Fields<'a, 's> {
         }
     }
 
+    /// The provider's log time, which stays where it is: one that is none is not ours to judge.
+    pub(super) fn logged(&mut self, path: Path<'_>) -> Option<Timestamp> {
+        match self.read_instant(text(self.peek(path)?), path, &[]) {
+            (Fate::Whole(at), raised) => {
+                self.warnings.extend(raised);
+                Some(at)
+            }
+            _ => None,
+        }
+    }
+
     /// A phone number; `ext` is where its extension stands when it has a field of its own. An
     /// extension without a number stays.
     pub(super) fn number(&mut self, path: Path<'_>, ext: Option<Path<'_>>) -> Option<Number<'a>> {
@@ -381,6 +423,16 @@ impl<'a, 's> Fields<'a, 's> {
     pub(super) fn list<T>(
         &mut self,
         path: Path<'_>,
+        map: impl FnMut(&mut Entry<'_, 'a, '_, 's>) -> T,
+    ) -> Vec<T> {
+        self.list_in(path, plain_list, map)
+    }
+
+    /// The same of a list that may stand in other shapes: `listed` finds the entries of a value.
+    pub(super) fn list_in<T>(
+        &mut self,
+        path: Path<'_>,
+        listed: impl for<'v> FnOnce(&'v Value<'a>) -> Option<Listed<'v, 'a>>,
         mut map: impl FnMut(&mut Entry<'_, 'a, '_, 's>) -> T,
     ) -> Vec<T> {
         // The list is out of the tree while its entries are mapped, so that they can be borrowed
@@ -388,12 +440,11 @@ impl<'a, 's> Fields<'a, 's> {
         let Some(slot) = self.slot(path) else { return Vec::new() };
         let value = std::mem::replace(slot, Value::Null);
         let mut mapped = Vec::new();
-        let fate = match &value {
-            Value::Array(entries) => {
-                let mut whole = true;
+        let fate = match listed(&value) {
+            Some(Listed { entries, mut whole }) => {
                 mapped.reserve_exact(entries.len());
-                for value in entries {
-                    match value {
+                for value in &entries {
+                    match value.as_ref() {
                         Value::Object(members) if !members.is_empty() => {
                             let mut entry =
                                 Entry { members, fields: self, path, used: 0, whole: true };
@@ -405,7 +456,7 @@ impl<'a, 's> Fields<'a, 's> {
                 }
                 if whole { Fate::Whole(()) } else { Fate::Partly(()) }
             }
-            value => match text(value) {
+            None => match text(&value) {
                 Fate::Blank => Fate::Blank,
                 Fate::Refused(warning) => Fate::Refused(warning),
                 Fate::Whole(_) | Fate::Partly(_) => Fate::Refused(Warning::ValueDropped),
@@ -482,10 +533,8 @@ impl<'a, 's> Fields<'a, 's> {
             held.used.push(path.iter().map(|name| (*name).to_owned()).collect());
             return self.peek(path).cloned();
         }
-        let mut rest = std::mem::take(&mut self.rest);
-        let value = self.with_received(path, |path| remove(&mut rest, path));
-        self.rest = rest;
-        value
+        let rest = &mut self.rest;
+        with_place(self.settings, self.wrapper, path, |path| remove(rest, path))
     }
 
     fn remove_object(&mut self, path: Path<'_>) -> Object<'a> {
@@ -505,13 +554,8 @@ impl<'a, 's> Fields<'a, 's> {
                 _ => None,
             }
         }
-        let settings = self.settings;
         let rest = &mut self.rest;
-        settings.with_received(path, |path| slot(rest, path))
-    }
-
-    fn with_received<T>(&self, path: Path<'_>, then: impl FnOnce(Path<'_>) -> T) -> T {
-        self.settings.with_received(path, then)
+        with_place(self.settings, self.wrapper, path, |path| slot(rest, path))
     }
 
     /// Reads an instant whose text was already looked at. `path` and `inner` name its field.
@@ -556,7 +600,7 @@ impl<'a, 's> Fields<'a, 's> {
     }
 
     /// The zone of a field, and whether it was only assumed: the field's own by its whole path or
-    /// its last name, else the source's, else the provider's.
+    /// its last name, else the source's, else the one the body shows, else the provider's.
     fn zone(&self, path: Path<'_>, inner: Path<'_>) -> (TimeZone, bool) {
         let zones = &self.settings.timezones;
         let own = if zones.is_empty() {
@@ -565,13 +609,29 @@ impl<'a, 's> Fields<'a, 's> {
             let names = [path, inner].concat();
             zones.get(&names.join(".")).or_else(|| zones.get(*names.last()?))
         };
-        match own.or(self.settings.timezone.as_ref()) {
+        match own.or(self.settings.timezone.as_ref()).or(self.shown.as_ref()) {
             Some(zone) => (zone.clone(), false),
             None => {
                 let zone = self.settings.provider.rules().zone;
                 (TimeZone::get(zone).unwrap_or(TimeZone::UTC), true)
             }
         }
+    }
+}
+
+// === impl Listed ===
+
+impl<'v, 'a> Listed<'v, 'a> {
+    /// The entries of a list that is one, and nothing beside them.
+    pub(super) fn plain(entries: &'v [Value<'a>]) -> Self {
+        Self { entries: entries.iter().map(Cow::Borrowed).collect(), whole: true }
+    }
+}
+
+fn plain_list<'v, 'a>(value: &'v Value<'a>) -> Option<Listed<'v, 'a>> {
+    match value {
+        Value::Array(entries) => Some(Listed::plain(entries)),
+        _ => None,
     }
 }
 

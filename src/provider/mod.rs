@@ -12,6 +12,8 @@ mod eleven_x;
 mod fields;
 mod fingerprint;
 mod finish;
+mod mobtexting;
+mod plum;
 mod status;
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
@@ -23,13 +25,20 @@ pub use status::fold as fold_status;
 
 use self::{auth::Denied, custom::Mapping, document::find, fields::Fields, finish::Mapped};
 use crate::{
-    event::{CallEvent, Envelope, Status},
+    event::{
+        CallEvent, Envelope, Status,
+        value::{Object, Value},
+    },
     secret::Secrets,
 };
 
 /// The providers we know by name. `serde`'s and relay.toml's words are [`Provider::as_str`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Provider {
+    /// Plum Insight and Fuse, result URL.
+    Plum,
+    /// MOBtexting, voice webhook.
+    Mobtexting,
     /// 11x (Julian phone agent), call results.
     ElevenX,
     /// Any other, by a mapping written in relay.toml.
@@ -71,7 +80,7 @@ pub struct Decoded<'a> {
 }
 
 /// The answer to a request that carries no result: a provider's challenge or probe. Only
-/// [`handshake`] makes one.
+/// [`handshake`] makes one. Its status is 200.
 #[derive(Clone, Debug)]
 pub struct Handshake {
     content_type: &'static str,
@@ -83,6 +92,8 @@ struct Rules {
     word: &'static str,
     /// Every documented top-level field: one of them must occur (C.0, point 4).
     documented: &'static [&'static str],
+    /// The member that the whole body may be wrapped in.
+    wrapper: Option<&'static str>,
     /// The top-level fields that change at each try (C.3).
     changing: &'static [&'static str],
     /// The zone of naive times where none is configured (C.9), by its IANA name.
@@ -124,9 +135,11 @@ pub fn handshake(
     document: Result<&Document<'_>, Unreadable>,
     taken: bool,
 ) -> Result<Option<Handshake>, Denied> {
-    match (settings.provider, callback.method, document, taken) {
+    match settings.provider {
+        Provider::Plum if !taken => Ok(plum::probe(settings, callback)),
+        Provider::Mobtexting if taken => mobtexting::challenge(settings, callback, document),
         // 11x documents neither a challenge nor a probe.
-        (Provider::ElevenX | Provider::Custom, _, _, _) => Ok(None),
+        Provider::Plum | Provider::Mobtexting | Provider::ElevenX | Provider::Custom => Ok(None),
     }
 }
 
@@ -138,9 +151,12 @@ pub fn normalise<'a>(
 ) -> Decoded<'a> {
     let rules = settings.provider.rules();
     let Document { root, query, from_query, warnings } = document;
+    // The parameters of a GET are its content, of which some may change at each try.
+    let beside = if from_query { "" } else { query };
+    let received = |name: &&'static str| settings.fields.get(*name).map_or(*name, String::as_str);
     let changing: Vec<&str> =
-        rules.changing.iter().copied().chain(settings.mapping.changing()).collect();
-    let digest = fingerprint::of(envelope.source.as_str(), query, &root, &changing);
+        rules.changing.iter().map(received).chain(settings.mapping.changing()).collect();
+    let digest = fingerprint::of(envelope.source.as_str(), beside, &root, &changing);
     let mut fields = Fields::new(settings, root, warnings);
     let mapped = (rules.map)(&mut fields);
     let mut data = finish::finish(mapped, fields, query, from_query);
@@ -153,7 +169,7 @@ pub fn normalise<'a>(
 
 impl Provider {
     /// Every provider we know ourselves.
-    pub const ALL: &'static [Self] = &[Self::ElevenX];
+    pub const ALL: &'static [Self] = &[Self::Plum, Self::Mobtexting, Self::ElevenX];
 
     /// The word in relay.toml, and `data.provider`.
     pub fn as_str(self) -> &'static str {
@@ -175,17 +191,17 @@ impl Provider {
         self.rules().auth_header
     }
 
-    /// Whether a request by this method, which its source does not take, may be a probe. Its
-    /// credentials are checked like any other's, then [`handshake`] knows; what it does not answer
-    /// is a method that is not enabled.
+    /// Whether a request by this method, which its source does not take, may be a probe: Plum asks
+    /// a URL for its 200 before it queues a call. Its credentials are checked like any other's,
+    /// then [`handshake`] knows; what it does not answer is a method that is not enabled.
     pub fn probes_by(self, method: &str) -> bool {
-        match (self, method) {
-            (Self::ElevenX | Self::Custom, _) => false,
-        }
+        self == Self::Plum && matches!(method, "GET" | "HEAD")
     }
 
     fn rules(self) -> &'static Rules {
         match self {
+            Self::Plum => &plum::RULES,
+            Self::Mobtexting => &mobtexting::RULES,
             Self::ElevenX => &eleven_x::RULES,
             Self::Custom => &custom::RULES,
         }
@@ -227,12 +243,28 @@ impl Settings {
 
     /// Whether a documented or configured field of the provider occurs.
     fn recognises(&self, document: &Document<'_>) -> bool {
-        let renamed = |name: &str| self.fields.contains_key(name);
-        let documented = self.provider.rules().documented;
-        let received = |key: &String| with_path(key, |path| find(&document.root, path).is_some());
-        document.root.iter().any(|(name, _)| documented.contains(&name.as_ref()) && !renamed(name))
+        self.occurs_in(&document.root) || self.wrapper_of(&document.root).is_some()
+    }
+
+    /// The member of the root that holds the provider's fields, when the body is wrapped.
+    fn wrapper_of(&self, root: &Object<'_>) -> Option<&'static str> {
+        let wrapper = self.provider.rules().wrapper?;
+        match root.iter().find(|(name, _)| name == wrapper) {
+            Some((_, Value::Object(members))) if self.occurs_in(members) => Some(wrapper),
+            _ => None,
+        }
+    }
+
+    fn occurs_in(&self, members: &Object<'_>) -> bool {
+        let received = |key: &String| with_path(key, |path| find(members, path).is_some());
+        members.iter().any(|(name, _)| self.is_documented(name))
             || self.fields.values().any(received)
-            || self.mapping.places().any(|place| document.at(place).is_some())
+            || self.mapping.places().any(|place| find(members, &place.names()).is_some())
+    }
+
+    /// Whether a top-level member of this name is one of the provider's fields under its own name.
+    fn is_documented(&self, name: &str) -> bool {
+        self.provider.rules().documented.contains(&name) && !self.fields.contains_key(name)
     }
 
     /// Calls `then` with the path under which the field of `path` is received.
@@ -259,6 +291,10 @@ fn with_path<T>(key: &str, then: impl FnOnce(fields::Path<'_>) -> T) -> T {
 }
 
 impl Handshake {
+    fn new(content_type: &'static str, body: impl Into<Cow<'static, [u8]>>) -> Self {
+        Self { content_type, body: body.into() }
+    }
+
     /// The content type of the answer.
     pub fn content_type(&self) -> &'static str {
         self.content_type

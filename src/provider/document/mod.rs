@@ -108,6 +108,15 @@ pub(super) fn read<'a>(
     Ok(Document { root, query: callback.query, from_query, warnings: notes.warnings() })
 }
 
+/// The object or list that a text of a body holds as JSON, read strictly.
+pub(super) fn nested(text: &str) -> Option<Value<'_>> {
+    let mut notes = Notes::default();
+    match json::read(text.trim().as_bytes(), &mut notes) {
+        Ok(value @ (Value::Object(_) | Value::Array(_))) if !notes.text_repaired => Some(value),
+        _ => None,
+    }
+}
+
 /// What the content type says of the body.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Said {

@@ -9,10 +9,12 @@ use serde_json::Value;
 use super::*;
 use crate::event::{EventId, SourceName, schema};
 
-/// A request as it stands in `tests/fixtures/providers/<provider>/<case>/request.http`.
+/// A request as it stands in `tests/fixtures/providers/<provider>/<case>/request.http`. Where the
+/// source must be told how to read it, `source.json` beside it holds those keys of its table.
 pub(super) struct Case {
     provider: Provider,
     name: String,
+    settings: Settings,
     method: String,
     query: String,
     content_type: Option<String>,
@@ -40,6 +42,7 @@ impl Case {
         Self {
             provider,
             name: folder.display().to_string(),
+            settings: settings_in(provider, folder),
             method,
             query,
             content_type,
@@ -68,6 +71,25 @@ impl Case {
             body: &self.body,
         }
     }
+}
+
+/// The settings that `source.json` of a case asks for.
+fn settings_in(provider: Provider, folder: &std::path::Path) -> Settings {
+    let mut settings = Settings::of(provider);
+    let Ok(json) = fs::read(folder.join("source.json")) else { return settings };
+    let Ok(Value::Object(keys)) = serde_json::from_slice(&json) else { panic!("{folder:?}") };
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    for (key, value) in &keys {
+        match (key.as_str(), value) {
+            ("timezone", value) => settings.timezone = TimeZone::get(&text(value)).ok(),
+            ("country", value) => settings.country = Some(text(value)),
+            ("fields", Value::Object(names)) => {
+                settings.fields = names.iter().map(|(name, it)| (name.clone(), text(it))).collect();
+            }
+            _ => panic!("{folder:?}: {key}"),
+        }
+    }
+    settings
 }
 
 fn envelope(source: &str) -> Envelope {
@@ -108,7 +130,7 @@ fn every_fixture_becomes_the_event_written_for_it() {
     let schema = validator();
     let cases = Case::all();
     for case in &cases {
-        let event = event_of(&Settings::of(case.provider), case.callback());
+        let event = event_of(&case.settings, case.callback());
         let shown = serde_json::to_string_pretty(&event).expect("JSON");
         assert_eq!(event, case.expected, "{}\n{shown}", case.name);
         assert!(schema.is_valid(&event), "{}", case.name);

@@ -87,8 +87,64 @@ const ELEVEN_X: &[Row] = &[
     row("callResult.extractedVariables", "/extracted",           Kind::Tree),
 ];
 
+#[rustfmt::skip]
+const PLUM: &[Row] = &[
+    row("phone_number",          "/call/to/raw",             Kind::Text),
+    row("status",                "/call/status_raw",         Kind::Text),
+    row("queued_timestamp",      "/call/queued_at",          Kind::Instant),
+    row("start_timestamp",       "/call/scheduled_at",       Kind::Instant),
+    row("start_Timestamp",       "/call/scheduled_at",       Kind::Instant),
+    row("duration",              "/call/duration_seconds",   Kind::Count),
+    row("attempts",              "/call/attempts",           Kind::Count),
+    row("max_attempts",          "/call/max_attempts",       Kind::Count),
+    row("reattempt_wait",        "/call/retry_wait_seconds", Kind::Count),
+    row("events",                "/call/timeline",             Kind::List),
+    row("events[].event",        "/call/timeline/#/event_raw", Kind::Text),
+    row("events[].timestamp",    "/call/timeline/#/at",        Kind::Instant),
+    row("events.0.event",        "/call/timeline/0/event_raw", Kind::Text),
+    row("events.0.timestamp",    "/call/timeline/0/at",        Kind::Instant),
+    row("events.2.event",        "/call/timeline/1/event_raw", Kind::Text),
+    row("events.2.timestamp",    "/call/timeline/1/at",        Kind::Instant),
+    row("events.10.event",       "/call/timeline/2/event_raw", Kind::Text),
+    row("events.10.timestamp",   "/call/timeline/2/at",        Kind::Instant),
+    row("events.event",          "/call/timeline/0/event_raw", Kind::Text),
+    row("events.timestamp",      "/call/timeline/0/at",        Kind::Instant),
+    row("events.item",             "/call/timeline",             Kind::List),
+    row("events.item[].event",     "/call/timeline/#/event_raw", Kind::Text),
+    row("events.item[].timestamp", "/call/timeline/#/at",        Kind::Instant),
+    row("call_details.status",             "/call/status_raw",         Kind::Text),
+    row("call_details.queued_timestamp",   "/call/queued_at",          Kind::Instant),
+    row("call_details.start_timestamp",    "/call/scheduled_at",       Kind::Instant),
+    row("call_details.attempts",           "/call/attempts",           Kind::Count),
+    row("call_details.max_attempts",       "/call/max_attempts",       Kind::Count),
+    row("call_details.reattempt_wait",     "/call/retry_wait_seconds", Kind::Count),
+    row("call_details.events",             "/call/timeline",             Kind::List),
+    row("call_details.events[].event",     "/call/timeline/#/event_raw", Kind::Text),
+    row("call_details.events[].timestamp", "/call/timeline/#/at",        Kind::Instant),
+];
+
+#[rustfmt::skip]
+const MOBTEXTING: &[Row] = &[
+    row("mid",           "/call/reference",        Kind::Text),
+    row("from",          "/call/from/raw",         Kind::Text),
+    row("to",            "/call/to/raw",           Kind::Text),
+    row("bridge",        "/call/via/raw",          Kind::Text),
+    row("status",        "/call/status_raw",       Kind::Text),
+    row("hangup_by",     "/call/reason_raw",       Kind::Text),
+    row("start_at",      "/call/started_at",       Kind::Instant),
+    row("end_at",        "/call/ended_at",         Kind::Instant),
+    row("duration",      "/call/duration_seconds", Kind::Count),
+    row("billing",       "/call/billable_seconds", Kind::Count),
+    row("recording_url", "/call/recording_url",    Kind::Url),
+    row("status1",       "/call/legs/0/status_raw", Kind::Text),
+    row("status2",       "/call/legs/1/status_raw", Kind::Text),
+    row("flow_id",       "/campaign/id",           Kind::Text),
+];
+
 fn rows(provider: Provider) -> &'static [Row] {
     match provider {
+        Provider::Plum => PLUM,
+        Provider::Mobtexting => MOBTEXTING,
         Provider::ElevenX => ELEVEN_X,
         // Its field map is whatever relay.toml says: its own tests hold it.
         Provider::Custom => &[],
@@ -193,10 +249,16 @@ fn is_plain(kind: Kind, value: &Value) -> bool {
     let words = |text: &str| !text.contains(['<', '[']) && !text.trim().is_empty();
     match kind {
         Kind::Text | Kind::Trimmed | Kind::Lower => said(value).is_some_and(|text| words(&text)),
-        Kind::Instant => {
-            value.as_str().is_some_and(|text| text.starts_with("20") && text.ends_with('Z'))
-        }
-        Kind::Count => value.as_u64().is_some_and(|count| count < 1 << 40),
+        Kind::Instant => said(value).is_some_and(|text| {
+            let dated = text.starts_with("20") && text.contains('-');
+            let naive = text.len() == 19 && text.as_bytes()[10] == b' ';
+            let unix = text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit());
+            dated && (text.ends_with('Z') || naive) || unix
+        }),
+        Kind::Count => said(value).is_some_and(|text| {
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            digits && text.parse::<u64>().is_ok_and(|count| count < 1 << 40)
+        }),
         Kind::Url => value.as_str().is_some_and(|text| text.starts_with("https://app.")),
         Kind::Word(allowed) => value.as_str().is_some_and(|word| allowed.contains(&word)),
         Kind::Ext | Kind::Tree | Kind::List => false,
