@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::{
     Config, Environment, Problem, Problems, Severity, contract,
     key::{Key, Kind, Presence, Table},
+    mapping,
 };
 
 /// The file the repository ships.
@@ -103,7 +104,8 @@ fn the_shipped_file_shows_every_key_with_its_default() {
         ("[admin]", &contract::ADMIN, &[]),
         ("[store]", &contract::STORE, &[]),
         ("[defaults.target]", &contract::DEFAULTS_TARGET, &[]),
-        ("[sources.julian]", &contract::SOURCE, &[]),
+        // The one is MOBtexting's, the other a custom provider's.
+        ("[sources.julian]", &contract::SOURCE, &["validation_key", "map"]),
         // What a target inherits stands in `[defaults.target]`; a file stands in another target.
         (
             "[targets.crm]",
@@ -325,6 +327,24 @@ fn a_secret_file_that_every_user_can_read_is_warned_of() {
     );
 }
 
+#[test]
+fn every_reason_of_the_event_can_be_written() {
+    let reasons: Vec<&str> = crate::event::Reason::ALL.iter().map(|word| word.as_str()).collect();
+
+    assert_eq!(mapping::REASONS.now, reasons);
+}
+
+#[test]
+fn repairs_are_on_for_the_providers_we_know_and_off_for_others() {
+    let (config, _) = parse(WHOLE).unwrap();
+    let repairs = |name: &str| {
+        let mut sources = config.ingest.sources.iter();
+        sources.find(|source| source.name.as_str() == name).unwrap().reading.repair_json
+    };
+
+    assert!(repairs("a") && repairs("l") && !repairs("k"));
+}
+
 // === Files that cannot be read at all ===
 
 #[test]
@@ -438,6 +458,48 @@ provider = "11x"
 [sources.d.auth]
 kind = "header"
 secret = { env = "TOKEN" }
+[sources.k]
+provider = "custom"
+[sources.k.auth]
+kind = "hmac"
+secret = { env = "TOKEN" }
+header = "x-signature"
+[sources.k.map]
+[sources.k.map.call]
+id = "CallSid"
+[sources.k.map.call.direction]
+from = "Direction"
+[sources.k.map.call.to]
+from = "To"
+[sources.k.map.call.status]
+from = "CallStatus"
+[sources.k.map.call.reason]
+from = "Cause"
+[sources.k.map.call.answered_by]
+from = "AnsweredBy"
+[sources.k.map.call.started_at]
+from = "Start"
+[sources.k.map.call.legs]
+[sources.k.map.call.legs.to]
+[sources.k.map.call.timeline]
+from = "events"
+[sources.k.map.agent]
+[sources.k.map.agent.name]
+from = "Agent"
+[sources.k.map.contact]
+[sources.k.map.campaign]
+[sources.k.map.sequence]
+[sources.k.map.meeting]
+[sources.k.map.outcomes]
+from = "results"
+[sources.k.map.actions]
+from = "tasks"
+[sources.l]
+provider = "mobtexting"
+[sources.l.auth]
+kind = "body-field"
+field = "/token"
+secret = { env = "TOKEN" }
 [targets.e]
 url = "https://crm.example.com/events"
 [targets.e.auth]
@@ -480,6 +542,27 @@ fn sections() -> Vec<(&'static str, &'static Table)> {
         ("[sources.b.auth]", variant(&contract::CALLER_AUTH, "basic")),
         ("[sources.c.auth]", variant(&contract::CALLER_AUTH, "bearer")),
         ("[sources.d.auth]", variant(&contract::CALLER_AUTH, "header")),
+        ("[sources.k.auth]", variant(&contract::CALLER_AUTH, "hmac")),
+        ("[sources.l.auth]", variant(&contract::CALLER_AUTH, "body-field")),
+        ("[sources.k.map]", &mapping::MAP),
+        ("[sources.k.map.call]", &mapping::MAP_CALL),
+        ("[sources.k.map.call.direction]", &mapping::RULE_DIRECTION),
+        ("[sources.k.map.call.to]", &mapping::RULE_NUMBER),
+        ("[sources.k.map.call.status]", &mapping::RULE_STATUS),
+        ("[sources.k.map.call.reason]", &mapping::RULE_REASON),
+        ("[sources.k.map.call.answered_by]", &mapping::RULE_ANSWERED_BY),
+        ("[sources.k.map.call.started_at]", &mapping::RULE_TIME),
+        ("[sources.k.map.call.legs]", &mapping::MAP_LEGS),
+        ("[sources.k.map.call.legs.to]", &mapping::MAP_LEG),
+        ("[sources.k.map.call.timeline]", &mapping::MAP_TIMELINE),
+        ("[sources.k.map.agent]", &mapping::MAP_AGENT),
+        ("[sources.k.map.agent.name]", &mapping::RULE_TEXT),
+        ("[sources.k.map.contact]", &mapping::MAP_CONTACT),
+        ("[sources.k.map.campaign]", &mapping::MAP_CAMPAIGN),
+        ("[sources.k.map.sequence]", &mapping::MAP_SEQUENCE),
+        ("[sources.k.map.meeting]", &mapping::MAP_MEETING),
+        ("[sources.k.map.outcomes]", &mapping::MAP_OUTCOMES),
+        ("[sources.k.map.actions]", &mapping::MAP_ACTIONS),
         ("[targets.e]", &contract::TARGET),
         ("[targets.e.auth]", variant(&contract::TARGET_AUTH, "bearer")),
         ("[targets.f.auth]", variant(&contract::TARGET_AUTH, "basic")),

@@ -6,12 +6,12 @@
 //! the fingerprint that recognises a repeat.
 
 pub mod auth;
-pub mod custom;
 pub mod document;
 mod eleven_x;
 mod fields;
 mod fingerprint;
 mod finish;
+pub mod mapping;
 mod mobtexting;
 mod plum;
 mod status;
@@ -21,9 +21,15 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 use jiff::tz::TimeZone;
 
 pub use document::{Callback, Document, Place, Unreadable};
+pub use mapping::Mapping;
 pub use status::fold as fold_status;
 
-use self::{auth::Denied, custom::Mapping, document::find, fields::Fields, finish::Mapped};
+use self::{
+    auth::{BasicForm, Denied, Signature},
+    document::find,
+    fields::Fields,
+    finish::Mapped,
+};
 use crate::{
     event::{
         CallEvent, Envelope, Status,
@@ -198,12 +204,22 @@ impl Provider {
         self == Self::Plum && matches!(method, "GET" | "HEAD")
     }
 
+    /// How the provider signs, where it does: all but the secret.
+    pub fn signature(self) -> Option<Signature> {
+        (self.as_str() == "synthflow").then(Signature::synthflow)
+    }
+
+    /// In which forms the provider sends Basic.
+    pub fn basic_form(self) -> BasicForm {
+        if self.as_str() == "clouddial" { BasicForm::Loose } else { BasicForm::Standard }
+    }
+
     fn rules(self) -> &'static Rules {
         match self {
             Self::Plum => &plum::RULES,
             Self::Mobtexting => &mobtexting::RULES,
             Self::ElevenX => &eleven_x::RULES,
-            Self::Custom => &custom::RULES,
+            Self::Custom => &mapping::RULES,
         }
     }
 }

@@ -123,6 +123,26 @@ impl Hmac {
 // === impl Signature ===
 
 impl Signature {
+    /// Synthflow's: HMAC-SHA256 over the call's id and nothing else, in base64, in a header whose
+    /// spelling on the wire its documents leave open (`providers.md` A.2).
+    pub(in crate::provider) fn synthflow() -> Self {
+        let headers = [
+            "synthflow-signature",
+            "x-synthflow-signature",
+            "http-synthflow-signature",
+            "http_synthflow_signature",
+        ];
+        Self {
+            algorithm: Algorithm::Sha256,
+            encoding: Encoding::Base64,
+            headers: headers.map(HeaderName::from_static).into(),
+            part: None,
+            prefix: String::new(),
+            signed: Template::of_value("/call/call_id"),
+            stamp: None,
+        }
+    }
+
     /// The value of the one header.
     fn sent<'h>(&self, head: &Head<'h>) -> Result<&'h [u8], Denied> {
         let mut values = self.headers.iter().flat_map(|name| head.headers.get_all(name));

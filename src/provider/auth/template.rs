@@ -62,6 +62,11 @@ impl Template {
         if parts.iter().any(varies) { Ok(Self(parts)) } else { Err(TemplateError::Constant) }
     }
 
+    /// The template that is one value of the body.
+    pub(super) fn of_value(pointer: &str) -> Self {
+        Self(vec![Part::Json(Place::new(pointer))])
+    }
+
     /// Whether the instant of the signature is signed.
     pub fn signs_timestamp(&self) -> bool {
         self.0.contains(&Part::Timestamp)

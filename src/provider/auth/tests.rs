@@ -214,8 +214,7 @@ const SYNTHFLOW_HEADERS: [&str; 4] = [
 
 /// The secret looks like one of Standard Webhooks and is used as the bytes it is.
 fn synthflow() -> Scheme {
-    let signature = signature(&SYNTHFLOW_HEADERS, Encoding::Base64, "{json:/call/call_id}");
-    hmac(signature, &["whsec_dGVzdC1zZWNyZXQ", "old-secret"])
+    hmac(Signature::synthflow(), &["whsec_dGVzdC1zZWNyZXQ", "old-secret"])
 }
 
 /// Computed with Python's hmac module over 3f0f6f0e-52c5-4c0a-9d63-0d5f5f8c1a11, with the two

@@ -125,6 +125,11 @@ impl Mapping {
         &self.name
     }
 
+    /// Whether any rule reads a place at all.
+    pub fn reads_something(&self) -> bool {
+        self.places().next().is_some()
+    }
+
     /// The top-level fields that differ between repeats.
     pub(super) fn changing(&self) -> impl Iterator<Item = &str> {
         self.changing.iter().map(String::as_str)
@@ -148,18 +153,15 @@ impl Mapping {
 impl TimeFormat {
     /// Reads the directives of `strptime`; the error says which is none.
     pub fn directives(written: &str) -> Result<Self, String> {
-        // Whatever it is that does not fit, a directive that is none is found first.
-        let sample = strtime::BrokenDownTime::from(&jiff::Zoned::new(
-            Timestamp::UNIX_EPOCH,
-            jiff::tz::TimeZone::UTC,
-        ));
-        let text = sample.to_string(written).map_err(|error| error.to_string())?;
+        // Written and read back: a directive that is none shows, and so does what is left out.
+        let sample = jiff::Zoned::new(Timestamp::UNIX_EPOCH, jiff::tz::TimeZone::UTC);
+        let text = strtime::BrokenDownTime::from(&sample).to_string(written);
+        let text = text.map_err(|error| error.to_string())?;
         let read = strtime::parse(written, &text).map_err(|error| error.to_string())?;
-        // A date and a time must come of it, or an instant.
-        read.to_timestamp()
-            .map(drop)
-            .or_else(|_| read.to_datetime().map(drop))
-            .map_err(|error| error.to_string())?;
+        if read.to_timestamp().is_err() {
+            read.to_datetime().map_err(|error| error.to_string())?;
+            read.hour().ok_or_else(|| "it reads no hour".to_owned())?;
+        }
         Ok(Self::Directives(written.to_owned()))
     }
 
