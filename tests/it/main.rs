@@ -17,6 +17,8 @@ mod road;
 
 mod ingest;
 
+mod providers;
+
 mod delivery;
 
 mod metrics;
