@@ -74,7 +74,7 @@ impl Accept {
         let body = body::read(body, source.settings.max_body, deadline).await?;
         source.metrics.body_bytes.observe(bytes_f64(body.len()));
         let admission = match source.understand(&context, &head, body) {
-            Understood::Event(admission) => admission,
+            Understood::Event(admission) => *admission,
             Understood::Handshake(handshake) => return Ok(answer::handshake(&handshake)),
             Understood::Unread(unread) => match source.settings.on_unreadable {
                 OnUnreadable::Quarantine => unread.quarantined(&source.settings),

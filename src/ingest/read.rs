@@ -19,7 +19,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Understood {
     /// An event.
-    Event(Admission),
+    Event(Box<Admission>),
     /// A challenge or a probe of the provider, which the relay answers itself.
     Handshake(Handshake),
     /// Authentic, and not readable.
@@ -87,7 +87,8 @@ pub(super) fn understand(
     }
     match decoded {
         Ok((fate, fingerprint)) => {
-            Understood::Event(admission(settings, request, &envelope, fate, fingerprint))
+            let admission = admission(settings, request, &envelope, fate, fingerprint);
+            Understood::Event(Box::new(admission))
         }
         Err(reason) => Understood::Unread(Unread { request, envelope, reason }),
     }

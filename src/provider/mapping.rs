@@ -271,13 +271,11 @@ impl<'a> Reader<'_, 'a, '_> {
         if let Some(Rule::Constant(word)) = self.rule(field) {
             return (Status::from_word(word).unwrap_or_default(), None);
         }
-        match self.text(field) {
-            Some(word) => (status::meaning(self.fields, &word, no_meaning).0, Some(word)),
-            None => {
-                self.fields.warn(Warning::StatusMissing);
-                (Status::Unknown, None)
-            }
-        }
+        let Some(word) = self.text(field) else {
+            self.fields.warn(Warning::StatusMissing);
+            return (Status::Unknown, None);
+        };
+        (status::meaning(self.fields, &word, no_meaning).0, Some(word))
     }
 
     fn reason(&mut self) -> (Option<Reason>, Option<Cow<'a, str>>) {

@@ -3,7 +3,9 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Ack, Relay, Setup, Target, assert_is_a_call_event, client};
+use crate::harness::{
+    Ack, Process, Relay, Setup, Target, assert_is_a_call_event, client, write_config,
+};
 
 /// A form from a provider of which the relay knows nothing.
 const CUSTOM: &str = "[sources.calls.map]\ncall.id = \"/call/id\"\ncall.status = \"/call/status\"";
@@ -23,13 +25,18 @@ async fn send(
     Ack::of(request.send().await.unwrap()).await
 }
 
-async fn counted(relay: &Relay, code: &str, reason: &str) -> f64 {
+async fn counted(relay: &Relay, code: &str, reason: &str) -> u64 {
     let labels = [("source", "calls"), ("code", code), ("reason", reason)];
-    relay.metrics().await.get("hookswitch_ingest_requests_total", &labels)
+    whole(relay.metrics().await.get("hookswitch_ingest_requests_total", &labels))
 }
 
-async fn events(relay: &Relay, state: &str) -> f64 {
-    relay.metrics().await.get("hookswitch_events", &[("source", "calls"), ("state", state)])
+async fn events(relay: &Relay, state: &str) -> u64 {
+    let labels = [("source", "calls"), ("state", state)];
+    whole(relay.metrics().await.get("hookswitch_events", &labels))
+}
+
+fn whole(value: f64) -> u64 {
+    value.to_string().parse().unwrap()
 }
 
 /// Every file of the relay, read byte by byte.
@@ -66,7 +73,7 @@ async fn a_secret_in_the_body_opens_the_source_and_is_neither_stored_nor_forward
         (Method::POST, "", format!("call[id]=c-2&auth[token]={}", token.replace('-', "%2D"))),
         (Method::GET, get.as_str(), String::new()),
         // Authentic, and not one of the mapping's: quarantined.
-        (Method::POST, "", format!(r#"{{"other":1,"auth":{{"token":"b0dy\u002dt0ken-4f9d"}}}}"#)),
+        (Method::POST, "", r#"{"other":1,"auth":{"token":"b0dy\u002dt0ken-4f9d"}}"#.to_owned()),
     ];
     for (method, path, body) in &bodies {
         let ack = send(&relay, method.clone(), path, &[], body).await;
@@ -91,10 +98,188 @@ async fn a_secret_in_the_body_opens_the_source_and_is_neither_stored_nor_forward
     }
     let first = got.iter().find(|got| got.event()["subject"] == "c-1").unwrap();
     assert_eq!(first.event()["data"]["extra"], json!({ "auth": { "n": 1 } }));
-    assert_eq!(events(&relay, "quarantined").await, 1.0);
+    assert_eq!(events(&relay, "quarantined").await, 1);
     relay.stop().await;
     assert_eq!(files_with(&setup, token), Vec::<String>::new());
     assert_ne!(files_with(&setup, r#""token":"***""#), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn no_secret_of_a_request_reaches_the_log_however_much_is_logged() {
+    let secrets = ["b0dy-t0ken-4f9d", "ur1-t0ken-4f9d", "header-s3cret-4f9d"];
+    let setup = Setup::new().source(&format!(
+        "provider = \"custom\"\nauth = [{{ kind = \"body-field\", field = \"token\", secret = \
+         \"{}\" }}, {{ kind = \"url-token\", token = \"{}\" }}, {{ kind = \"header\", name = \
+         \"x-key\", secret = \"{}\" }}]\n{CUSTOM}",
+        secrets[0], secrets[1], secrets[2]
+    ));
+    let config = write_config(&setup.folder(), &setup.text());
+    let mut command = Process::command();
+    command.env("HOOKSWITCH_LOG", "trace");
+    command.args(["serve", "--log-format", "json", "--config"]).arg(&config);
+    let process = Process::listening(command).await;
+
+    let url = format!("http://{}/hooks/calls/{}", process.callbacks, secrets[1]);
+    for (key, body, code) in [
+        (secrets[2], format!("call[id]=c-1&token={}", secrets[0]), 200),
+        (secrets[2], format!("other=1&token={}", secrets[0]), 200),
+        (secrets[2], format!("token={0}&token={0}", secrets[0]), 401),
+        ("wrong", format!("call[id]=c-1&token={}", secrets[0]), 401),
+    ] {
+        let request = client().post(&url).header("x-key", key).body(body);
+        assert_eq!(request.send().await.unwrap().status(), code);
+    }
+
+    let (_, log) = process.terminate().await;
+    assert!(log.iter().any(|line| line.contains("refused a callback")), "{log:#?}");
+    for line in &log {
+        assert!(!secrets.iter().any(|secret| line.contains(secret)), "{line}");
+    }
+}
+
+// --- mappings ---
+
+/// One rule for each field of the event that a mapping can fill.
+const EVERY_FIELD: &str = r#"provider = "custom"
+auth = { kind = "header", name = "x-key", secret = "test-key" }
+country = "AU"
+timezone = "Australia/Brisbane"
+status = { "Reached a person" = "completed", "Hung" = "busy" }
+[sources.calls.map]
+name = "dialler"
+changing = ["sent_at"]
+call.id = "/ids/0"
+call.reference = "ref"
+call.direction = { constant = "outbound" }
+call.from = { from = "cli", ext = "cli_ext" }
+call.to = "/callee/number"
+call.via = "did"
+call.status = "result"
+call.reason = { from = "cause", words = { "Far end" = "callee_hangup" } }
+call.answered_by = { from = "amd", words = { PERSON = "human" } }
+call.queued_at = "queued"
+call.scheduled_at = { from = "planned", format = "%d/%m/%Y %I:%M %p" }
+call.started_at = { from = "started", format = "unix_ms" }
+call.answered_at = { from = "answered", format = "rfc2822" }
+call.ended_at = "ended"
+call.duration_seconds = "seconds"
+call.billable_seconds = "billed"
+call.attempts = "try"
+call.max_attempts = "tries"
+call.retry_wait_seconds = "wait"
+call.recording_url = "recording"
+call.url = "page"
+call.summary = "summary"
+call.transcript = "/talk/text"
+call.legs.from = { status = "leg1", duration_seconds = "leg1_seconds" }
+call.legs.to = { status = "leg2" }
+call.timeline = { from = "history", at = "when", event = "what" }
+agent = { id = "/agent/id", name = "/agent/name", email = { constant = "desk@example.com" } }
+contact = { name = "/callee/name", email = "/callee/email" }
+campaign = { id = "campaign_id", name = "campaign" }
+sequence = { id = "sequence_id", state = "stage" }
+meeting = { start = "/meeting/from", end = "/meeting/to", host = "/meeting/host" }
+disposition = "result"
+notes = "remarks"
+outcomes = { from = "outcomes", name = "label", reason = "why" }
+actions = { from = "tasks", actor = "human", key = "kind", status = "state", completed_at = "done", description = "text" }
+extracted = "answers"
+analysis = "scores"
+logged_at = "sent_at""#;
+
+/// `data` of its event, but for the instant of its receipt.
+const EVERY_FIELD_MAPPED: &str = r#"{
+    "provider": "dialler",
+    "received_at": null,
+    "call": {
+        "id": "c-1", "reference": "4711", "direction": "outbound",
+        "from": { "raw": "07 3105 0100", "e164": "+61731050100", "ext": "12" },
+        "to": { "raw": "+61 7 5550 0123", "e164": "+61755500123", "ext": null },
+        "via": { "raw": "xxxx", "e164": null, "ext": null },
+        "status": "completed", "status_raw": "Reached a person", "final": true,
+        "reason": "callee_hangup", "reason_raw": "far end", "answered_by": "human",
+        "queued_at": "2025-10-27T00:00:00Z", "scheduled_at": "2025-10-27T11:30:00Z",
+        "started_at": "2025-10-27T10:01:40.250Z", "answered_at": "2025-10-27T10:01:50Z",
+        "ended_at": "2025-10-27T10:02:40Z", "duration_seconds": 50, "billable_seconds": 60,
+        "attempts": 1, "max_attempts": 3, "retry_wait_seconds": 300,
+        "recording_url": "https://example.com/r", "url": null, "summary": "ok",
+        "transcript": "hello",
+        "legs": [
+            { "role": "from", "status": "completed", "status_raw": "completed",
+              "duration_seconds": 5 },
+            { "role": "to", "status": "busy", "status_raw": "Hung", "duration_seconds": null }
+        ],
+        "timeline": [
+            { "at": "2025-10-27T10:01:50Z", "event": "completed", "event_raw": "answered" }
+        ]
+    },
+    "agent": { "id": "7", "name": "Bob Example", "email": "desk@example.com" },
+    "contact": { "name": "Ada Example", "email": "ada@example.com" },
+    "campaign": { "id": "k", "name": "K" },
+    "sequence": { "id": "s", "state": "first" },
+    "meeting": { "start": "2025-10-27T23:00:00Z", "end": "2025-10-27T23:30:00Z", "host": "h" },
+    "disposition": "Reached a person",
+    "notes": "none",
+    "outcomes": [{ "name": "won", "reason": "price" }],
+    "actions": [{ "key": "mail", "actor": "human", "status": "open", "completed_at": null,
+                  "description": "send" }],
+    "extracted": { "zip": "4000" },
+    "analysis": { "mood": [1, 2] },
+    "extra": {
+        "ids": ["c-1", "c-1-b"],
+        "amd": "person",
+        "seconds": "00:00:50",
+        "page": "javascript:alert(1)",
+        "talk": { "words": 1 },
+        "agent": { "desk": 4 },
+        "tasks": [{ "kind": "mail", "state": "open", "done": null, "text": "send", "cost": 1.50 }],
+        "sent_at": "2025-10-27T10:02:41Z",
+        "new": true
+    },
+    "query": {},
+    "warnings": ["number_masked", "value_dropped"]
+}"#;
+
+/// A body with a value for each of them.
+const EVERY_VALUE: &str = r#"{
+    "ids": ["c-1", "c-1-b"], "ref": 4711, "cli": "07 3105 0100", "cli_ext": "12",
+    "callee": { "number": "+61 7 5550 0123", "name": "Ada Example", "email": "ada@example.com" },
+    "did": "xxxx", "result": "Reached a person", "cause": "far end", "amd": "person",
+    "queued": "2025-10-27 10:00:00", "planned": "27/10/2025 09:30 PM",
+    "started": 1761559300250, "answered": "Mon, 27 Oct 2025 10:01:50 +0000",
+    "ended": "2025-10-27T10:02:40Z", "seconds": "00:00:50", "billed": 60, "try": 1, "tries": "3",
+    "wait": 300, "recording": "https://example.com/r", "page": "javascript:alert(1)",
+    "summary": "ok", "talk": { "text": "\n hello ", "words": 1 }, "leg1": "completed",
+    "leg1_seconds": 5, "leg2": "Hung",
+    "history": [{ "when": "2025-10-27T10:01:50Z", "what": "answered" }],
+    "agent": { "id": 7, "name": "Bob Example", "desk": 4 }, "campaign_id": "k", "campaign": "K",
+    "sequence_id": "s", "stage": "first",
+    "meeting": { "from": "2025-10-28 09:00:00", "to": "2025-10-28 09:30:00", "host": "h" },
+    "remarks": "none", "outcomes": [{ "label": "won", "why": "price" }],
+    "tasks": [{ "kind": "mail", "state": "open", "done": null, "text": "send", "cost": 1.50 }],
+    "answers": { "zip": "4000" }, "scores": { "mood": [1, 2] }, "sent_at": "SENT_AT", "new": true
+}"#;
+
+fn every_field(sent_at: &str) -> String {
+    EVERY_VALUE.replace("SENT_AT", sent_at)
+}
+
+#[tokio::test]
+async fn every_field_of_the_event_can_be_mapped_and_nothing_else_is_lost() {
+    let target = Target::answering(200).await;
+    let relay = Setup::new().source(EVERY_FIELD).target("crm", &target, "").start().await;
+    let key = [("x-key", "test-key")];
+    let post = async |body: String| send(&relay, Method::POST, "", &key, &body).await;
+
+    let first = post(every_field("2025-10-27T10:02:41Z")).await;
+    let repeat = post(every_field("2025-10-27T10:32:41Z")).await;
+
+    assert_eq!(first.id(), repeat.id(), "only what changes at each try has changed");
+    let event = target.received(1).await[0].event();
+    let mut data = event["data"].clone();
+    data["received_at"].take();
+    let expected: Value = serde_json::from_str(EVERY_FIELD_MAPPED).unwrap();
+    assert_eq!(data, expected, "{data:#}");
 }
 
 // --- signatures ---
@@ -128,12 +313,12 @@ async fn a_signature_over_a_value_of_the_body_lets_that_call_in_and_no_other() {
         assert_eq!(refused.body, other.body);
         assert!(refused.headers.contains_key("www-authenticate"));
     }
-    assert_eq!(counted(&relay, "401", "credentials_wrong").await, 1.0);
-    assert_eq!(counted(&relay, "401", "signed_value_missing").await, 2.0);
-    assert_eq!(counted(&relay, "401", "credentials_missing").await, 1.0);
-    assert_eq!(counted(&relay, "401", "credentials_doubled").await, 1.0);
-    assert_eq!(events(&relay, "unrouted").await, 1.0);
-    assert_eq!(events(&relay, "quarantined").await, 0.0);
+    assert_eq!(counted(&relay, "401", "credentials_wrong").await, 1);
+    assert_eq!(counted(&relay, "401", "signed_value_missing").await, 2);
+    assert_eq!(counted(&relay, "401", "credentials_missing").await, 1);
+    assert_eq!(counted(&relay, "401", "credentials_doubled").await, 1);
+    assert_eq!(events(&relay, "unrouted").await, 1);
+    assert_eq!(events(&relay, "quarantined").await, 0);
 }
 
 #[tokio::test]
@@ -152,9 +337,9 @@ async fn an_unreadable_body_that_only_a_url_token_vouches_for_is_kept_as_unverif
     for refused in [stranger, unsigned, readable] {
         assert_eq!(refused.status, 401);
     }
-    assert_eq!(counted(&relay, "200", "quarantined").await, 1.0);
-    assert_eq!(counted(&relay, "401", "signed_value_missing").await, 1.0);
-    assert_eq!(events(&relay, "quarantined").await, 1.0);
+    assert_eq!(counted(&relay, "200", "quarantined").await, 1);
+    assert_eq!(counted(&relay, "401", "signed_value_missing").await, 1);
+    assert_eq!(events(&relay, "quarantined").await, 1);
     relay.stop().await;
     assert_ne!(files_with(&setup, "unverified"), Vec::<String>::new());
 
@@ -191,9 +376,9 @@ async fn a_challenge_of_mobtexting_is_echoed_once_its_credentials_passed_and_mak
 
     assert_eq!((other.status.as_u16(), stranger.status.as_u16()), (401, 401));
     assert!(!stranger.body.contains("a234qwe") && !other.body.contains("a234qwe"));
-    assert_eq!(counted(&relay, "200", "handshake").await, 2.0);
+    assert_eq!(counted(&relay, "200", "handshake").await, 2);
     for state in ["routed", "unrouted", "quarantined"] {
-        assert_eq!(events(&relay, state).await, 0.0);
+        assert_eq!(events(&relay, state).await, 0);
     }
 }
 
@@ -215,9 +400,9 @@ async fn a_probe_of_plum_is_200_once_its_credentials_passed_and_makes_no_event()
         assert_eq!(refused.status, 405);
         assert_eq!(refused.headers["allow"], "POST");
     }
-    assert_eq!(counted(&relay, "200", "handshake").await, 2.0);
+    assert_eq!(counted(&relay, "200", "handshake").await, 2);
     for state in ["routed", "unrouted", "quarantined"] {
-        assert_eq!(events(&relay, state).await, 0.0);
+        assert_eq!(events(&relay, state).await, 0);
     }
 }
 
