@@ -172,7 +172,7 @@ pub static SOURCE: Table = Table {
 
 /// The providers.
 pub static PROVIDERS: Words =
-    Words { now: &["plum", "mobtexting", "11x", "custom"], later: &["synthflow", "clouddial"] };
+    Words { now: &["plum", "synthflow", "mobtexting", "11x", "clouddial", "custom"], later: &[] };
 
 static SOURCE_METHODS: Words = Words { now: &["POST", "GET"], later: &[] };
 

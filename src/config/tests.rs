@@ -9,6 +9,7 @@ use super::{
     key::{Key, Kind, Presence, Table},
     mapping,
 };
+use crate::provider::auth::{BasicForm, Scheme, Template};
 
 /// The file the repository ships.
 const SHIPPED: &str = include_str!("../../relay.toml");
@@ -325,6 +326,53 @@ fn a_secret_file_that_every_user_can_read_is_warned_of() {
         said(0o644),
         [format!("the secret file {} can be read by every user of this machine", path.display())]
     );
+}
+
+#[test]
+fn a_preset_fills_in_all_of_a_signature_but_the_secret() {
+    let text = "[sources.s]\nprovider = \"synthflow\"\nauth = { kind = \"hmac\", secret = { env = \
+                \"TOKEN\" } }\n[sources.c]\nprovider = \"clouddial\"\nauth = { kind = \"basic\", \
+                username = \"relay\", password = { env = \"TOKEN\" } }\n[targets.t]\nfile = \
+                \"-\"\n[[routes]]\nto = [\"t\"]\n";
+    let (config, _) = parse(text).unwrap_or_else(|problems| panic!("{problems}"));
+    let scheme = |name: &str| {
+        let mut sources = config.ingest.sources.iter();
+        sources.find(|source| source.name.as_str() == name).unwrap().auth[0].clone()
+    };
+
+    let Scheme::Hmac(hmac) = scheme("s") else { panic!("a signature") };
+    assert_eq!(hmac.signature().headers.len(), 4);
+    assert_eq!(hmac.signature().encoding, crate::signature::Encoding::Base64);
+    assert_eq!(hmac.signature().signed, Template::new("{json:/call/call_id}").unwrap());
+    assert!(matches!(scheme("c"), Scheme::Basic { form: BasicForm::Loose, .. }));
+}
+
+#[test]
+fn every_source_of_the_guide_loads() {
+    let guide = include_str!("../docs/guide.md");
+    let names = guide.split("{ env = \"").skip(1).map(|rest| rest.split('"').next().unwrap());
+    let environment = Environment::given(names.map(|name| (name, "s3cr3t-of-a-reader")));
+    let blocks = guide.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let load = |source: &str| {
+        let text = format!("{source}\n[targets.t]\nfile = \"-\"\n[[routes]]\nto = [\"t\"]\n");
+        match Config::parse("guide.md", &text, &environment) {
+            Ok((_, warnings)) => assert_eq!(warnings, [], "{source}"),
+            Err(problems) => panic!("{problems}\n{source}"),
+        }
+    };
+    let mut loaded = 0;
+    for block in blocks {
+        if block.contains("[sources.") {
+            load(block);
+            loaded += 1;
+        } else {
+            for auth in block.lines().filter(|line| line.starts_with("auth")) {
+                load(&format!("[sources.a]\nprovider = \"custom\"\n{auth}\nmap.call.id = \"id\""));
+                loaded += 1;
+            }
+        }
+    }
+    assert_eq!(loaded, 11);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The identity of an event: a UUIDv7, the same over every retry, replay and target.
+//! The identity of an event: a UUID of version 7, the same over every retry, replay and target.
 
 use std::{fmt, str::FromStr};
 

@@ -65,10 +65,12 @@ mod tests {
         text.parse().expect("an instant")
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "what the fields it fills are")]
     fn text(text: &str) -> Option<Cow<'_, str>> {
         Some(Cow::Borrowed(text))
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "what the fields it fills are")]
     fn number() -> Option<Number<'static>> {
         Some(Number {
             raw: "+1 555 010 0123 x4".into(),

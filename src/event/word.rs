@@ -45,6 +45,7 @@ macro_rules! words {
 
 words! {
     /// What became of the call: the twelve words every provider's own are mapped to.
+    #[derive(Default)]
     Status {
         /// Accepted, not dialled.
         Queued = "queued",
@@ -69,6 +70,7 @@ words! {
         /// Technical failure, bad number, congestion.
         Failed = "failed",
         /// Not understood; never refused.
+        #[default]
         Unknown = "unknown",
     }
 }
@@ -125,12 +127,14 @@ words! {
 
 words! {
     /// Who called whom.
+    #[derive(Default)]
     Direction {
         /// The callee called us.
         Inbound = "inbound",
         /// We called the callee.
         Outbound = "outbound",
         /// Not said.
+        #[default]
         Unknown = "unknown",
     }
 }
@@ -182,19 +186,7 @@ words! {
     }
 }
 
-impl Default for Direction {
-    fn default() -> Self {
-        Self::Unknown
-    }
-}
-
 // === impl Status ===
-
-impl Default for Status {
-    fn default() -> Self {
-        Self::Unknown
-    }
-}
 
 impl Status {
     /// Whether no further result of this call is expected.

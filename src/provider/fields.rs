@@ -418,6 +418,25 @@ impl<'a, 's> Fields<'a, 's> {
         Object::new()
     }
 
+    /// Lets `take` help itself from the members of an object; what it leaves stays, and so does
+    /// what is no object.
+    pub(super) fn take_from(&mut self, path: Path<'_>, take: impl FnOnce(&mut Object<'a>)) {
+        match self.slot(path) {
+            Some(Value::Object(members)) if !members.is_empty() => {
+                take(members);
+                if members.is_empty() {
+                    self.remove(path);
+                }
+            }
+            None | Some(Value::Object(_)) => {}
+            Some(value) => match text(value) {
+                Fate::Blank => {}
+                Fate::Refused(warning) => self.warn(warning),
+                Fate::Whole(_) | Fate::Partly(_) => self.warn(Warning::ValueDropped),
+            },
+        }
+    }
+
     /// The entries of a list of objects, each mapped by `map`. Only if every leaf of every entry
     /// was used does the list leave the tree.
     pub(super) fn list<T>(
@@ -609,13 +628,10 @@ impl<'a, 's> Fields<'a, 's> {
             let names = [path, inner].concat();
             zones.get(&names.join(".")).or_else(|| zones.get(*names.last()?))
         };
-        match own.or(self.settings.timezone.as_ref()).or(self.shown.as_ref()) {
-            Some(zone) => (zone.clone(), false),
-            None => {
-                let zone = self.settings.provider.rules().zone;
-                (TimeZone::get(zone).unwrap_or(TimeZone::UTC), true)
-            }
+        if let Some(zone) = own.or(self.settings.timezone.as_ref()).or(self.shown.as_ref()) {
+            return (zone.clone(), false);
         }
+        (TimeZone::get(self.settings.provider.rules().zone).unwrap_or(TimeZone::UTC), true)
     }
 }
 
@@ -693,7 +709,10 @@ impl<'v, 'a> Entry<'v, 'a, '_, '_> {
 fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
     match text {
         Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
-        Cow::Owned(text) if text.trim().len() == text.len() => Cow::Owned(text),
-        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+        Cow::Owned(mut text) => {
+            text.truncate(text.trim_end().len());
+            text.drain(..text.len() - text.trim_start().len());
+            Cow::Owned(text)
+        }
     }
 }

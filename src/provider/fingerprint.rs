@@ -27,7 +27,9 @@ fn value(bytes: &mut Vec<u8>, of: &Value<'_>) {
         Value::String(string) => text(bytes, b'"', string),
         Value::Array(entries) => {
             bytes.push(b'[');
-            entries.iter().for_each(|entry| value(bytes, entry));
+            for entry in entries {
+                value(bytes, entry);
+            }
             bytes.push(b']');
         }
         Value::Object(object) => members(bytes, object.iter()),
@@ -50,7 +52,13 @@ fn members<'v, 'a: 'v>(
 
 fn text(bytes: &mut Vec<u8>, kind: u8, text: &str) {
     bytes.push(kind);
-    bytes.extend_from_slice(&text.len().to_le_bytes());
+    // Seven bits a byte, the lowest first: most lengths are one byte to hash and not eight.
+    let mut len = text.len();
+    while len > 0x7F {
+        bytes.push(u8::try_from(len & 0x7F).unwrap_or_default() | 0x80);
+        len >>= 7;
+    }
+    bytes.push(u8::try_from(len).unwrap_or_default());
     bytes.extend_from_slice(text.as_bytes());
 }
 

@@ -37,13 +37,13 @@ pub(super) fn finish<'a>(
     // The parameters of a GET are the body too, and stand in `query` whole.
     data.extra = if from_query { Object::new() } else { rest };
     if data.call.reference.is_none() {
-        if let Some(reference) = reference(&data.query) {
-            if reference.len() <= MAX_ID {
-                data.call.reference = Some(reference);
-            } else {
+        data.call.reference = reference(&data.query).filter(|reference| {
+            let fits = reference.len() <= MAX_ID;
+            if !fits {
                 warnings.insert(Warning::ValueDropped);
             }
-        }
+            fits
+        });
     }
     if !in_order(&data.call, data.logged_at) {
         warnings.insert(Warning::TimeOrder);
@@ -113,6 +113,7 @@ pub(super) fn identifies(data: &Data<'_>) -> bool {
 mod tests {
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "what the fields it fills are")]
     fn at(second: i64) -> Option<Timestamp> {
         Some(Timestamp::from_second(1_700_000_000 + second).expect("in range"))
     }

@@ -6,6 +6,7 @@
 //! the fingerprint that recognises a repeat.
 
 pub mod auth;
+mod clouddial;
 pub mod document;
 mod eleven_x;
 mod fields;
@@ -15,6 +16,7 @@ pub mod mapping;
 mod mobtexting;
 mod plum;
 mod status;
+mod synthflow;
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
@@ -43,10 +45,14 @@ use crate::{
 pub enum Provider {
     /// Plum Insight and Fuse, result URL.
     Plum,
+    /// Synthflow, post-call webhook.
+    Synthflow,
     /// MOBtexting, voice webhook.
     Mobtexting,
     /// 11x (Julian phone agent), call results.
     ElevenX,
+    /// CloudDial, call result webhook and integrations.
+    CloudDial,
     /// Any other, by a mapping written in relay.toml.
     Custom,
 }
@@ -144,8 +150,13 @@ pub fn handshake(
     match settings.provider {
         Provider::Plum if !taken => Ok(plum::probe(settings, callback)),
         Provider::Mobtexting if taken => mobtexting::challenge(settings, callback, document),
-        // 11x documents neither a challenge nor a probe.
-        Provider::Plum | Provider::Mobtexting | Provider::ElevenX | Provider::Custom => Ok(None),
+        // The others document neither a challenge nor a probe.
+        Provider::Plum
+        | Provider::Synthflow
+        | Provider::Mobtexting
+        | Provider::ElevenX
+        | Provider::CloudDial
+        | Provider::Custom => Ok(None),
     }
 }
 
@@ -175,7 +186,8 @@ pub fn normalise<'a>(
 
 impl Provider {
     /// Every provider we know ourselves.
-    pub const ALL: &'static [Self] = &[Self::Plum, Self::Mobtexting, Self::ElevenX];
+    pub const ALL: &'static [Self] =
+        &[Self::Plum, Self::Synthflow, Self::Mobtexting, Self::ElevenX, Self::CloudDial];
 
     /// The word in relay.toml, and `data.provider`.
     pub fn as_str(self) -> &'static str {
@@ -206,19 +218,21 @@ impl Provider {
 
     /// How the provider signs, where it does: all but the secret.
     pub fn signature(self) -> Option<Signature> {
-        (self.as_str() == "synthflow").then(Signature::synthflow)
+        (self == Self::Synthflow).then(Signature::synthflow)
     }
 
     /// In which forms the provider sends Basic.
     pub fn basic_form(self) -> BasicForm {
-        if self.as_str() == "clouddial" { BasicForm::Loose } else { BasicForm::Standard }
+        if self == Self::CloudDial { BasicForm::Loose } else { BasicForm::Standard }
     }
 
     fn rules(self) -> &'static Rules {
         match self {
             Self::Plum => &plum::RULES,
+            Self::Synthflow => &synthflow::RULES,
             Self::Mobtexting => &mobtexting::RULES,
             Self::ElevenX => &eleven_x::RULES,
+            Self::CloudDial => &clouddial::RULES,
             Self::Custom => &mapping::RULES,
         }
     }

@@ -6,7 +6,7 @@
 //! prefixes) are those of libphonenumber's metadata as the `phonenumber` crate carries them; its
 //! parser is not used, because it turns letters into digits and guesses.
 
-use std::{borrow::Cow, sync::LazyLock};
+use std::{borrow::Cow, collections::HashMap, sync::LazyLock};
 
 use phonenumber::{
     Metadata,
@@ -56,6 +56,7 @@ pub fn knows_country(country: &str) -> bool {
 /// Loads the numbering plans, which takes some milliseconds that the first callback need not pay.
 pub fn load_plans() {
     LazyLock::force(&PLANS);
+    LazyLock::force(&COUNTRIES);
 }
 
 /// E.164: at most fifteen digits, the calling code among them.
@@ -69,6 +70,10 @@ static PLANS: LazyLock<Vec<Option<Plan>>> = LazyLock::new(|| {
     let plan = |code: u16| DATABASE.by_code(&code)?.first().map(|meta| Plan::of(meta));
     (0..=999).map(plan).collect()
 });
+
+/// Country → its plan.
+static COUNTRIES: LazyLock<HashMap<&'static str, Plan>> =
+    LazyLock::new(|| DATABASE.iter().map(|meta| (meta.id(), Plan::of(meta))).collect());
 
 /// What a text is made of.
 enum Shape {
@@ -150,13 +155,14 @@ fn dialled(digits: &str, dialling: Dialling<'_>) -> Option<String> {
         };
     }
     let meta = meta?;
-    let plan = Plan::of(meta);
+    let plan = COUNTRIES.get(meta.id())?;
     let code = plan.code.to_string();
     let after_code = digits.strip_prefix(code.as_str());
-    if dialling.bare_international && (11..=MAX_DIGITS).contains(&digits.len()) {
-        if let Some(national) = after_code {
-            return plan.international(national);
-        }
+    if dialling.bare_international
+        && (11..=MAX_DIGITS).contains(&digits.len())
+        && let Some(national) = after_code
+    {
+        return plan.international(national);
     }
     plan.national(meta, digits).or_else(|| plan.international(after_code?))
 }

@@ -30,14 +30,29 @@ pub(super) fn read<'a>(form: &'a [u8], notes: &mut Notes) -> Result<Object<'a>, 
 
 /// The decoded pairs of a query, without nesting; a repeated name becomes a list.
 pub(super) fn parameters<'a>(query: &'a [u8], notes: &mut Notes) -> Object<'a> {
+    /// Up to here searching is quicker than hashing.
+    const FEW: usize = 16;
     let mut parameters = Object::new();
     let mut places: HashMap<Cow<'a, str>, usize> = HashMap::new();
     for (name, value) in pairs(query) {
         let name = notes.decode(name);
         let value = Value::String(notes.decode(value));
-        let place = *places.entry(name.clone()).or_insert(parameters.len());
-        match parameters.get_mut(place) {
-            None => parameters.push((name, value)),
+        if parameters.len() == FEW && places.is_empty() {
+            let named = parameters.iter().enumerate().map(|(at, (name, _))| (name.clone(), at));
+            places = named.collect();
+        }
+        let place = if places.is_empty() {
+            parameters.iter().position(|(known, _)| *known == name)
+        } else {
+            places.get(&name).copied()
+        };
+        match place.and_then(|place| parameters.get_mut(place)) {
+            None => {
+                if !places.is_empty() {
+                    places.insert(name.clone(), parameters.len());
+                }
+                parameters.push((name, value));
+            }
             Some((_, Value::Array(values))) => values.push(value),
             Some((_, first)) => {
                 let values = vec![std::mem::replace(first, Value::Null), value];

@@ -10,12 +10,18 @@ use hifijson::{
     Read as _, SliceLexer, Write as _, escape::Lex as _, num::LexWrite as _, token::Lex as _,
 };
 
+use memchr::memchr2;
+
 use super::{MAX_DEPTH, Notes, Unreadable, check_unique};
-use crate::event::value::{Object, Value};
+use crate::event::{
+    Warning,
+    value::{Object, Value},
+};
 
 /// Reads exactly one value.
 pub(super) fn read<'a>(body: &'a [u8], notes: &mut Notes) -> Result<Value<'a>, Unreadable> {
-    let mut reader = Reader { lexer: SliceLexer::new(body), notes };
+    let text = std::str::from_utf8(body).ok();
+    let mut reader = Reader { lexer: SliceLexer::new(body), body, text, notes };
     let value = reader.value(MAX_DEPTH)?;
     match reader.lexer.ws_peek() {
         None => Ok(value),
@@ -25,8 +31,14 @@ pub(super) fn read<'a>(body: &'a [u8], notes: &mut Notes) -> Result<Value<'a>, U
 
 struct Reader<'a, 'n> {
     lexer: SliceLexer<'a>,
+    body: &'a [u8],
+    /// The body, when all of it is UTF-8: its strings need not be looked at again.
+    text: Option<&'a str>,
     notes: &'n mut Notes,
 }
+
+/// Room for the members of most objects, so that they are not moved as they are read.
+const TYPICAL: usize = 8;
 
 /// What follows a member or an entry.
 enum After {
@@ -63,6 +75,7 @@ impl<'a> Reader<'a, '_> {
             self.lexer.take_next();
             return Ok(Value::Object(members));
         }
+        members.reserve(TYPICAL);
         while next == Some(b'"') {
             self.notes.count()?;
             self.lexer.take_next();
@@ -151,20 +164,33 @@ impl<'a> Reader<'a, '_> {
     fn string(&mut self) -> Result<Cow<'a, str>, Unreadable> {
         let mut text = Cow::Borrowed("");
         loop {
-            let mut bytes: &[u8] = &[];
-            self.lexer.write_until(&mut bytes, |byte| matches!(byte, b'"' | b'\\' | 0..=0x1F));
-            if !bytes.is_empty() {
-                let chunk = self.notes.text(Cow::Borrowed(bytes));
+            // The lexer goes byte by byte; long strings are most of a body.
+            let rest = self.lexer.as_slice();
+            let end = memchr2(b'"', b'\\', rest).ok_or(Unreadable::NotJson)?;
+            let (chunk, after) = rest.split_at_checked(end).ok_or(Unreadable::NotJson)?;
+            self.lexer = SliceLexer::new(after);
+            // All of them at once, which the compiler can do many at a time.
+            if chunk.iter().fold(u8::MAX, |least, byte| least.min(*byte)) < 0x20 {
+                self.repair()?;
+            }
+            if !chunk.is_empty() {
+                let chunk = self.chunk(chunk, rest.len());
                 if text.is_empty() { text = chunk } else { text.to_mut().push_str(&chunk) }
             }
-            match self.lexer.take_next().ok_or(Unreadable::NotJson)? {
-                b'"' => return Ok(text),
-                b'\\' => text.to_mut().push(self.escape()?),
-                control => {
-                    self.repair()?;
-                    text.to_mut().push(char::from(control));
-                }
+            if self.lexer.take_next() == Some(b'"') {
+                return Ok(text);
             }
+            let escaped = self.escape()?;
+            text.to_mut().push(escaped);
+        }
+    }
+
+    /// A part of a string as text; `left` is how much of the body began with it.
+    fn chunk(&mut self, chunk: &'a [u8], left: usize) -> Cow<'a, str> {
+        let start = self.body.len() - left;
+        match self.text.and_then(|text| text.get(start..start + chunk.len())) {
+            Some(text) => Cow::Borrowed(text),
+            None => self.notes.text(Cow::Borrowed(chunk)),
         }
     }
 
@@ -187,7 +213,7 @@ impl<'a> Reader<'a, '_> {
         }
         // What follows is no low surrogate: it stands for itself.
         self.lexer = SliceLexer::new(before);
-        self.notes.text_repaired = true;
+        self.notes.warn(Warning::TextRepaired);
         Ok(char::REPLACEMENT_CHARACTER)
     }
 
@@ -198,7 +224,7 @@ impl<'a> Reader<'a, '_> {
 
     /// Notes a repair, or refuses it.
     fn repair(&mut self) -> Result<(), Unreadable> {
-        self.notes.json_repaired = true;
+        self.notes.warn(Warning::JsonRepaired);
         if self.notes.repair_json { Ok(()) } else { Err(Unreadable::NotJson) }
     }
 }

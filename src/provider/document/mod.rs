@@ -8,7 +8,10 @@ mod json;
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, collections::BTreeSet, collections::HashSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashSet},
+};
 
 use crate::event::{
     Warning,
@@ -80,10 +83,7 @@ pub enum Unreadable {
 }
 
 /// Reads the body of a callback; whose fields must occur in it is the caller's to check.
-pub(super) fn read<'a>(
-    callback: Callback<'a>,
-    repair_json: bool,
-) -> Result<Document<'a>, Unreadable> {
+pub(super) fn read(callback: Callback<'_>, repair_json: bool) -> Result<Document<'_>, Unreadable> {
     let from_query = callback.method.eq_ignore_ascii_case("GET");
     let mut notes = Notes { repair_json, ..Notes::default() };
     let body = if from_query { callback.query.as_bytes() } else { callback.body };
@@ -92,7 +92,7 @@ pub(super) fn read<'a>(
     let root = match body.first() {
         None => return Err(Unreadable::Empty),
         Some(b'{' | b'[') if !from_query => {
-            notes.mismatch = said == Said::Form;
+            notes.mismatch(said == Said::Form);
             match json::read(body, &mut notes)? {
                 Value::Object(members) => members,
                 _ => return Err(Unreadable::NotAnObject),
@@ -101,18 +101,21 @@ pub(super) fn read<'a>(
         Some(b'<') if !from_query => return Err(Unreadable::Unsupported),
         Some(_) if said == Said::Multipart => return Err(Unreadable::Unsupported),
         Some(_) => {
-            notes.mismatch = said == Said::Json;
+            notes.mismatch(said == Said::Json);
             form::read(body.trim_ascii_end(), &mut notes)?
         }
     };
-    Ok(Document { root, query: callback.query, from_query, warnings: notes.warnings() })
+    Ok(Document { root, query: callback.query, from_query, warnings: notes.warnings })
 }
 
 /// The object or list that a text of a body holds as JSON, read strictly.
 pub(super) fn nested(text: &str) -> Option<Value<'_>> {
     let mut notes = Notes::default();
     match json::read(text.trim().as_bytes(), &mut notes) {
-        Ok(value @ (Value::Object(_) | Value::Array(_))) if !notes.text_repaired => Some(value),
+        // A repaired text would not be the one that was sent.
+        Ok(value @ (Value::Object(_) | Value::Array(_))) if notes.warnings.is_empty() => {
+            Some(value)
+        }
         _ => None,
     }
 }
@@ -130,16 +133,14 @@ enum Said {
 #[derive(Debug, Default)]
 struct Notes {
     repair_json: bool,
-    json_repaired: bool,
-    text_repaired: bool,
-    mismatch: bool,
     fields: usize,
+    warnings: BTreeSet<Warning>,
 }
 
 /// Refuses an object with a member twice; in linear time.
 fn check_unique(members: &Object<'_>) -> Result<(), Unreadable> {
     /// Up to here comparing all pairs is quicker than hashing.
-    const FEW: usize = 12;
+    const FEW: usize = 24;
     let unique = if members.len() <= FEW {
         members
             .iter()
@@ -156,7 +157,7 @@ fn check_unique(members: &Object<'_>) -> Result<(), Unreadable> {
 pub(super) fn parameters<'a>(query: &'a str, warnings: &mut BTreeSet<Warning>) -> Object<'a> {
     let mut notes = Notes::default();
     let parameters = form::parameters(query.as_bytes(), &mut notes);
-    warnings.extend(notes.warnings());
+    warnings.append(&mut notes.warnings);
     parameters
 }
 
@@ -338,12 +339,14 @@ impl Notes {
         match bytes {
             Cow::Borrowed(bytes) => {
                 let text = String::from_utf8_lossy(bytes);
-                self.text_repaired |= matches!(text, Cow::Owned(_));
+                if let Cow::Owned(_) = text {
+                    self.warn(Warning::TextRepaired);
+                }
                 text
             }
             Cow::Owned(bytes) => String::from_utf8(bytes).map_or_else(
                 |error| {
-                    self.text_repaired = true;
+                    self.warn(Warning::TextRepaired);
                     Cow::Owned(String::from_utf8_lossy(error.as_bytes()).into_owned())
                 },
                 Cow::Owned,
@@ -351,14 +354,13 @@ impl Notes {
         }
     }
 
-    fn warnings(&self) -> BTreeSet<Warning> {
-        [
-            (self.json_repaired, Warning::JsonRepaired),
-            (self.text_repaired, Warning::TextRepaired),
-            (self.mismatch, Warning::ContentTypeMismatch),
-        ]
-        .into_iter()
-        .filter_map(|(raised, warning)| raised.then_some(warning))
-        .collect()
+    fn mismatch(&mut self, found: bool) {
+        if found {
+            self.warn(Warning::ContentTypeMismatch);
+        }
+    }
+
+    fn warn(&mut self, warning: Warning) {
+        self.warnings.insert(warning);
     }
 }
