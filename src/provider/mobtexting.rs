@@ -16,7 +16,7 @@ use jiff::{
 };
 
 use super::{
-    Callback, Denied, Document, Handshake, Rules, Settings, Unreadable,
+    Denied, Document, Handshake, Rules, Settings,
     document::find,
     fields::{Fate, Fields, Path, text},
     finish::Mapped,
@@ -65,12 +65,9 @@ pub(super) const RULES: Rules = Rules {
 /// is not authentic when the source has a validation key and this is another.
 pub(super) fn challenge(
     settings: &Settings,
-    callback: Callback<'_>,
-    document: Result<&Document<'_>, Unreadable>,
+    document: &Document<'_>,
 ) -> Result<Option<Handshake>, Denied> {
-    // A challenge has no field of a result.
-    let Ok(document) = document else { return Ok(None) };
-    if callback.method != "POST" || settings.recognises(document) {
+    if settings.recognises(document) {
         return Ok(None);
     }
     let said = |name| match find(&document.root, &[name])? {
@@ -98,14 +95,11 @@ fn map<'a>(fields: &mut Fields<'a, '_>) -> Mapped<'a> {
     let (first, second) = (fields.text(&["status1"]), fields.text(&["status2"]));
     let in_ivr = first.as_deref().is_some_and(|word| status::fold(word) == "received");
     let status_raw = fields.text(&["status"]);
-    let (status, reason) = match &status_raw {
-        Some(word) => {
-            status::meaning(fields, word, if in_ivr { meaning_after_ivr } else { meaning })
-        }
-        None => {
-            fields.warn(Warning::StatusMissing);
-            (Status::Unknown, None)
-        }
+    let (status, reason) = if let Some(word) = &status_raw {
+        status::meaning(fields, word, if in_ivr { meaning_after_ivr } else { meaning })
+    } else {
+        fields.warn(Warning::StatusMissing);
+        (Status::Unknown, None)
     };
     let reason_raw = fields.text(&["hangup_by"]);
     let legs = if first.is_some() || second.is_some() {
@@ -209,6 +203,3 @@ fn shown_zone(fields: &Fields<'_, '_>) -> Option<TimeZone> {
     let offset = Offset::from_seconds(i32::try_from(seconds).ok()?).ok()?;
     whole.then(|| TimeZone::fixed(offset))
 }
-
-#[cfg(test)]
-mod tests;

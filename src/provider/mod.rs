@@ -139,7 +139,7 @@ pub fn read<'a>(settings: &Settings, callback: Callback<'a>) -> Result<Document<
 
 /// The answer to a request of the provider that carries no result: `Ok(None)` when it is none of
 /// these, `Err` when it is one and not authentic (401). `document` is the callback's, unless it
-/// could not be read; `taken` is whether the source takes callbacks by this method at all. A
+/// could not be parsed: a challenge has no field by which it would be recognised. `taken` is whether the source takes callbacks by this method at all. A
 /// method that is not taken and may be a probe's ([`Provider::probes_by`]) is asked about too.
 pub fn handshake(
     settings: &Settings,
@@ -147,16 +147,21 @@ pub fn handshake(
     document: Result<&Document<'_>, Unreadable>,
     taken: bool,
 ) -> Result<Option<Handshake>, Denied> {
-    match settings.provider {
-        Provider::Plum if !taken => Ok(plum::probe(settings, callback)),
-        Provider::Mobtexting if taken => mobtexting::challenge(settings, callback, document),
+    match (settings.provider, callback.method, document, taken) {
+        (Provider::Plum, _, _, false) => Ok(plum::probe(settings, callback)),
+        (Provider::Mobtexting, "POST", Ok(document), _) => {
+            mobtexting::challenge(settings, document)
+        }
         // The others document neither a challenge nor a probe.
-        Provider::Plum
-        | Provider::Synthflow
-        | Provider::Mobtexting
-        | Provider::ElevenX
-        | Provider::CloudDial
-        | Provider::Custom => Ok(None),
+        (
+            Provider::Plum
+            | Provider::Synthflow
+            | Provider::Mobtexting
+            | Provider::ElevenX
+            | Provider::CloudDial
+            | Provider::Custom,
+            ..,
+        ) => Ok(None),
     }
 }
 

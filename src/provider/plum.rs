@@ -21,7 +21,7 @@ use jiff::Timestamp;
 
 use super::{
     Callback, Handshake, Rules, Settings, document,
-    fields::{Fate, Fields, Listed, text},
+    fields::{Fate, Fields, Listed, Path, text},
     finish::Mapped,
     status::{self, Meaning},
 };
@@ -76,20 +76,20 @@ fn map<'a>(fields: &mut Fields<'a, '_>) -> Mapped<'a> {
     let attempts = fields.whole(&["attempts"]);
     let max_attempts = fields.whole(&["max_attempts"]);
     let status_raw = fields.text(&["status"]);
-    let (status, reason) = match &status_raw {
-        Some(word) => status::meaning(fields, word, meaning),
-        None => {
-            fields.warn(Warning::StatusMissing);
-            (Status::Unknown, None)
-        }
+    let (status, reason) = if let Some(word) = &status_raw {
+        status::meaning(fields, word, meaning)
+    } else {
+        fields.warn(Warning::StatusMissing);
+        (Status::Unknown, None)
     };
     let exhausted = attempts.zip(max_attempts).is_some_and(|(made, most)| made >= most);
     let reason =
         reason.map(|_| if exhausted { Reason::AttemptsExhausted } else { Reason::Unknown });
     let timeline = timeline(fields);
     let times = Times::of(&timeline);
-    let unstated = fields.peek(&["duration"]).is_none_or(|it| text(it) == Fate::Blank);
-    let stated = fields.whole(&["duration"]);
+    // A blank that another value stands in for is not taken as null: it is left to `extra`.
+    let derived = times.talked().filter(|_| says_nothing(fields, &["duration"]));
+    let duration_seconds = derived.or_else(|| fields.whole(&["duration"]));
     let call = Call {
         direction: Direction::Outbound,
         to: fields.number(&["phone_number"], None),
@@ -97,13 +97,11 @@ fn map<'a>(fields: &mut Fields<'a, '_>) -> Mapped<'a> {
         status_raw,
         reason,
         queued_at: fields.instant(&["queued_timestamp"]),
-        scheduled_at: fields
-            .instant(&["start_timestamp"])
-            .or_else(|| fields.instant(&["start_Timestamp"])),
+        scheduled_at: scheduled_at(fields),
         started_at: times.dialled,
         answered_at: times.connected,
         ended_at: times.disconnected.or(times.given_up),
-        duration_seconds: if unstated { times.talked() } else { stated },
+        duration_seconds,
         attempts,
         max_attempts,
         retry_wait_seconds: fields.whole(&["reattempt_wait"]),
@@ -112,7 +110,21 @@ fn map<'a>(fields: &mut Fields<'a, '_>) -> Mapped<'a> {
     };
     let logged_at = fields.logged(&["last_attempt_timestamp"]);
     let data = Data { call, logged_at, ..Data::default() };
-    Mapped { data, duration_derived: unstated, ..Mapped::default() }
+    Mapped { data, duration_derived: derived.is_some(), ..Mapped::default() }
+}
+
+/// When the calls were to begin, in either spelling of the documents.
+fn scheduled_at(fields: &mut Fields<'_, '_>) -> Option<Timestamp> {
+    const SPELLINGS: [Path<'_>; 2] = [&["start_timestamp"], &["start_Timestamp"]];
+    let [usual, other] = SPELLINGS;
+    if says_nothing(fields, usual) && !says_nothing(fields, other) {
+        return fields.instant(other);
+    }
+    fields.instant(usual).or_else(|| fields.instant(other))
+}
+
+fn says_nothing(fields: &Fields<'_, '_>, path: Path<'_>) -> bool {
+    fields.peek(path).is_none_or(|value| text(value) == Fate::Blank)
 }
 
 /// The status words of C.4. Whether the attempts are exhausted is the mapper's to see.
@@ -231,6 +243,3 @@ impl Times {
         u64::try_from(to.duration_since(from).as_millis().div_euclid(1000)).ok()
     }
 }
-
-#[cfg(test)]
-mod tests;

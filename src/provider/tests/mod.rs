@@ -1,7 +1,9 @@
 //! Every provider against its fixtures: a request as received, and the event written by hand.
 
 mod clouddial;
+mod mobtexting;
 mod nothing_is_lost;
+mod plum;
 mod synthflow;
 
 use std::{fs, path::PathBuf};
