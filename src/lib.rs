@@ -17,3 +17,7 @@ pub mod route;
 pub mod secret;
 pub mod signature;
 pub mod store;
+
+#[cfg(doc)]
+#[doc = include_str!("docs/guide.md")]
+pub mod guide {}

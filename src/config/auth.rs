@@ -6,11 +6,14 @@ use toml::de::DeValue;
 use super::{
     contract::{CALLER_AUTH, TARGET_AUTH},
     fields::{Fields, Node},
-    secrets, value,
+    hmac, secrets, value,
 };
 use crate::{
     delivery::target::Auth,
-    provider::{Provider, auth::Scheme},
+    provider::{
+        Provider,
+        auth::{BasicForm, Scheme},
+    },
     secret::Secrets,
 };
 
@@ -64,7 +67,14 @@ fn scheme(node: &Node<'_>, provider: Option<Provider>) -> Option<Scheme> {
         "basic" => {
             let username = fields.get("username", username);
             let password = fields.get("password", secrets::many_sendable);
-            Some(Scheme::Basic { username: username?, password: password? })
+            let form = provider.map_or(BasicForm::Standard, Provider::basic_form);
+            Some(Scheme::Basic { username: username?, password: password?, form })
+        }
+        "hmac" => hmac::read(&fields, provider),
+        "body-field" => {
+            let field = fields.get("field", value::place);
+            let secret = fields.get("secret", secrets::many_sendable);
+            Some(Scheme::BodyField { field: field?, secret: secret? })
         }
         "bearer" => Some(Scheme::Bearer { token: fields.get("token", secrets::many_sendable)? }),
         _ => {

@@ -4,7 +4,10 @@
 //! built. A change here shows in the readers, in "did you mean", and in the shipped relay.toml,
 //! which a test compares with this list.
 
-use super::key::{Key, Kind, Table, Variant, Words, Zero};
+use super::{
+    key::{Key, Kind, Table, Variant, Words, Zero},
+    mapping::{self, MAP},
+};
 
 /// The longest list of connections, permits and attempts anyone means.
 const MANY: u32 = 1_000_000;
@@ -155,20 +158,21 @@ pub static SOURCE: Table = Table {
         )
         .or("\"quarantine\""),
         Key::optional("repair_json", Kind::Flag, "Whether known faults in JSON are repaired.")
-            .or("true"),
+            .or_from("true, for custom false"),
         Key::optional(
             "allow_from",
             Kind::List(&Kind::Network),
             "The networks it may call from; none written is any.",
         )
         .or("[]"),
-        Key::later("validation_key", Kind::Secrets, "The key of a challenge."),
+        Key::optional("validation_key", Kind::Secrets, "The keys a challenge may bring."),
+        Key::optional("map", Kind::Table(&MAP), "What stands where; for provider = \"custom\"."),
     ],
 };
 
 /// The providers.
 pub static PROVIDERS: Words =
-    Words { now: &["11x"], later: &["plum", "synthflow", "mobtexting", "clouddial", "custom"] };
+    Words { now: &["plum", "synthflow", "mobtexting", "11x", "clouddial", "custom"], later: &[] };
 
 static SOURCE_METHODS: Words = Words { now: &["POST", "GET"], later: &[] };
 
@@ -180,13 +184,18 @@ pub static CALLER_AUTH: [Variant; 6] = [
     Variant { word: "basic", table: Some(&CALLER_BASIC) },
     Variant { word: "bearer", table: Some(&CALLER_BEARER) },
     Variant { word: "header", table: Some(&CALLER_HEADER) },
-    Variant { word: "hmac", table: None },
-    Variant { word: "body-field", table: None },
+    Variant { word: "hmac", table: Some(&CALLER_HMAC) },
+    Variant { word: "body-field", table: Some(&CALLER_BODY_FIELD) },
 ];
 
 static URL_TOKEN_KIND: Words = Words { now: &["url-token"], later: &[] };
 static BASIC_KIND: Words = Words { now: &["basic"], later: &[] };
 static BEARER_KIND: Words = Words { now: &["bearer"], later: &[] };
+static HMAC_KIND: Words = Words { now: &["hmac"], later: &[] };
+static BODY_FIELD_KIND: Words = Words { now: &["body-field"], later: &[] };
+static ALGORITHM: Words = Words { now: &["sha1", "sha256", "sha512"], later: &[] };
+static ENCODING: Words = Words { now: &["hex", "base64"], later: &[] };
+static STAMP_FORMAT: Words = Words { now: &["seconds", "milliseconds", "rfc3339"], later: &[] };
 static HEADER_KIND: Words = Words { now: &["header"], later: &[] };
 
 static URL_TOKEN: Table = Table {
@@ -220,6 +229,47 @@ static CALLER_HEADER: Table = Table {
     keys: &[
         Key::required("kind", Kind::Word(&HEADER_KIND), "Which kind this is."),
         Key::optional("name", Kind::Header, "The header's name.").or_from("the provider's own"),
+        Key::required("secret", Kind::Secrets, "The accepted values."),
+    ],
+};
+
+static CALLER_HMAC: Table = Table {
+    doc: "A signature in a header; a preset knows all but the secret.",
+    keys: &[
+        Key::required("kind", Kind::Word(&HMAC_KIND), "Which kind this is."),
+        Key::required("secret", Kind::Secrets, "The accepted secrets; their bytes are the key."),
+        Key::optional("header", Kind::Headers, "The signature's header, by each of its spellings.")
+            .or_from("the provider's own"),
+        Key::optional("algorithm", Kind::Word(&ALGORITHM), "The hash.")
+            .or_from("the provider's own, else \"sha256\""),
+        Key::optional("encoding", Kind::Word(&ENCODING), "How the signature is written.")
+            .or_from("the provider's own, else \"hex\""),
+        Key::optional("prefix", Kind::Text, "What stands before the digits, such as \"sha256=\"."),
+        Key::optional(
+            "part",
+            Kind::Text,
+            "Its name in a header that is a list: \"v1\" of t=…,v1=….",
+        ),
+        Key::optional(
+            "signed",
+            Kind::Text,
+            "What is signed: text with {body}, {timestamp}, {header:NAME} and {json:/pointer}.",
+        )
+        .or_from("the provider's own, else \"{body}\""),
+        Key::optional("timestamp", Kind::Header, "The header {timestamp} stands in."),
+        Key::optional("timestamp_part", Kind::Text, "Its name in the header that is a list."),
+        Key::optional("timestamp_format", Kind::Word(&STAMP_FORMAT), "How it is written.")
+            .or_from("\"seconds\""),
+        Key::optional("tolerance", Kind::Duration(Zero::Refused), "How far from now it may be.")
+            .or_from("\"5m\""),
+    ],
+};
+
+static CALLER_BODY_FIELD: Table = Table {
+    doc: "A field of the body that holds nothing but the secret.",
+    keys: &[
+        Key::required("kind", Kind::Word(&BODY_FIELD_KIND), "Which kind this is."),
+        Key::required("field", Kind::Place, "Where it stands."),
         Key::required("secret", Kind::Secrets, "The accepted values."),
     ],
 };
@@ -418,7 +468,7 @@ pub static ROUTE: Table = Table {
 };
 
 /// Every table, for whoever asks what a key of some name may hold.
-pub(super) static TABLES: [&Table; 18] = [
+pub(super) static TABLES: [&Table; 39] = [
     &ROOT,
     &SERVER,
     &ADMIN,
@@ -430,6 +480,8 @@ pub(super) static TABLES: [&Table; 18] = [
     &CALLER_BASIC,
     &CALLER_BEARER,
     &CALLER_HEADER,
+    &CALLER_HMAC,
+    &CALLER_BODY_FIELD,
     &TARGET,
     &TARGET_BEARER,
     &TARGET_BASIC,
@@ -437,4 +489,23 @@ pub(super) static TABLES: [&Table; 18] = [
     &SIGN,
     &RETRY,
     &ROUTE,
+    &MAP,
+    &mapping::MAP_CALL,
+    &mapping::MAP_LEGS,
+    &mapping::MAP_LEG,
+    &mapping::MAP_TIMELINE,
+    &mapping::MAP_AGENT,
+    &mapping::MAP_CONTACT,
+    &mapping::MAP_CAMPAIGN,
+    &mapping::MAP_SEQUENCE,
+    &mapping::MAP_MEETING,
+    &mapping::MAP_OUTCOMES,
+    &mapping::MAP_ACTIONS,
+    &mapping::RULE_TEXT,
+    &mapping::RULE_STATUS,
+    &mapping::RULE_REASON,
+    &mapping::RULE_DIRECTION,
+    &mapping::RULE_ANSWERED_BY,
+    &mapping::RULE_NUMBER,
+    &mapping::RULE_TIME,
 ];

@@ -383,10 +383,12 @@ fn ground(message: &str) -> Ground {
 /// What a member of a table of this kind may be; a misspelt key is taken for the one it means.
 fn member_kind(kind: Option<&'static Kind>, name: &str) -> Option<&'static Kind> {
     static NAME: Kind = Kind::Text;
+    static PLACE: Kind = Kind::Place;
 
     match kind? {
         Kind::Named(of) | Kind::Map(of) => Some(of),
-        Kind::Table(table) => key_kind(&[table], name),
+        Kind::Table(table) | Kind::Rule(table) => key_kind(&[table], name),
+        Kind::Picked => Some(&PLACE),
         Kind::CallerAuth(variants) | Kind::TargetAuth(variants) => {
             let tables: Vec<_> = variants.iter().filter_map(|variant| variant.table).collect();
             key_kind(&tables, name)

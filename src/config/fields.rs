@@ -353,6 +353,7 @@ impl<'a> Node<'a> {
             value: value.get_ref(),
             kind: match self.kind {
                 Kind::Map(of) | Kind::Named(of) => of,
+                Kind::Picked => &Kind::Place,
                 other => other,
             },
             span: value.span(),

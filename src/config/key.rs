@@ -64,6 +64,14 @@ pub enum Kind {
     Text,
     /// The name of an HTTP header.
     Header,
+    /// The name of an HTTP header, or a list of its spellings.
+    Headers,
+    /// A place in a body: a form key or a JSON pointer.
+    Place,
+    /// A place in a body, or a table that says more.
+    Rule(&'static Table),
+    /// A place in a body, or a table of names of the operator's own, each with its place.
+    Picked,
     /// One of some words.
     Word(&'static Words),
     /// One of the twelve statuses of an event.
@@ -190,6 +198,18 @@ impl Kind {
             Self::Url => "a URL such as \"https://crm.example.com/events\"".into(),
             Self::Text => "text in quotes".into(),
             Self::Header => "the name of an HTTP header".into(),
+            Self::Headers => "the name of an HTTP header, or a list of its spellings".into(),
+            Self::Place => {
+                "a key such as \"CallSid\" or a JSON pointer such as \"/call/id\"".into()
+            }
+            Self::Rule(_) => {
+                "a key such as \"CallSid\", a JSON pointer such as \"/call/id\", or a table \
+                 such as { from = \"CallSid\" }"
+                    .into()
+            }
+            Self::Picked => {
+                "a key or JSON pointer, or a table such as { city = \"CallerCity\" }".into()
+            }
             Self::Word(words) => one_of(words.now),
             Self::Status => "a status such as \"completed\"".into(),
             Self::Ack => "200 or 202".into(),
@@ -230,6 +250,10 @@ impl Kind {
             | Self::UrlPath
             | Self::Text
             | Self::Header
+            | Self::Headers
+            | Self::Place
+            | Self::Rule(_)
+            | Self::Picked
             | Self::Word(_)
             | Self::Status
             | Self::Ack

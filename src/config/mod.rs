@@ -18,9 +18,12 @@ pub mod problem;
 
 mod admin;
 mod auth;
+mod custom;
 mod document;
 mod excerpt;
 mod fields;
+mod hmac;
+mod mapping;
 mod reading;
 mod retry;
 mod root;

@@ -1,17 +1,19 @@
 //! `[sources.*]`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use toml::de::DeValue;
 
 use super::{
-    auth,
+    auth, custom,
     excerpt::shown,
     fields::{Fields, Node},
-    value,
+    secrets, value,
 };
 use crate::{
     event::{SourceName, Status},
     ingest::{OnUnreadable, SourceSettings},
-    provider::{self, Provider},
+    provider::{self, Mapping, Provider},
 };
 
 /// What a source takes from other tables when it does not say otherwise; `None` where that could
@@ -38,7 +40,7 @@ pub(super) fn read(
     let dedupe_window = fields.get("dedupe_window", value::duration).or(inherited.dedupe_window);
     let on_unreadable = fields.get("on_unreadable", on_unreadable);
     let allow_from = fields.get("allow_from", value::networks);
-    let reading = reading(fields, provider);
+    let reading = reading(name, fields, provider);
     Some(SourceSettings {
         name: SourceName::new(name),
         path: path?,
@@ -62,13 +64,32 @@ pub(super) fn path(name: &str, fields: &Fields<'_>) -> Option<String> {
     }
 }
 
-fn reading(fields: &Fields<'_>, provider: Option<Provider>) -> Option<provider::Settings> {
+fn reading(
+    name: &str,
+    fields: &Fields<'_>,
+    provider: Option<Provider>,
+) -> Option<provider::Settings> {
     let timezone = fields.get("timezone", value::zone);
     let timezones = fields.get("timezones", |node| map(node, str::to_owned, value::zone));
     let country = fields.get("country", value::country);
     let names = fields.get("fields", |node| map(node, str::to_owned, value::text));
     let status = fields.get("status", status_words);
     let repair_json = fields.get("repair_json", value::flag);
+    let validation_key = fields.get("validation_key", secrets::many_sendable);
+    let mapping = mapping(name, fields, provider);
+    if let (Some(node), Some(provider)) = (fields.written("validation_key"), provider)
+        && provider != Provider::Mobtexting
+    {
+        return node.wrong("only MOBtexting sends a challenge with a key", "remove it");
+    }
+    let unread = |name: &str, is_read: bool| fields.written(name).is_some() && !is_read;
+    if unread("repair_json", repair_json.is_some())
+        || unread("validation_key", validation_key.is_some())
+        || unread("timezone", timezone.is_some())
+        || unread("country", country.is_some())
+    {
+        return None;
+    }
     Some(provider::Settings {
         provider: provider?,
         timezone,
@@ -76,16 +97,45 @@ fn reading(fields: &Fields<'_>, provider: Option<Provider>) -> Option<provider::
         country,
         fields: names?,
         status: status?,
-        repair_json: repair_json?,
-        validation_key: None,
+        repair_json: repair_json.unwrap_or(provider? != Provider::Custom),
+        validation_key,
+        mapping: Arc::new(mapping?),
     })
+}
+
+/// What stands where, which only a custom provider needs to be told.
+fn mapping(name: &str, fields: &Fields<'_>, provider: Option<Provider>) -> Option<Mapping> {
+    let node = fields.written("map");
+    match (provider?, node) {
+        (Provider::Custom, Some(node)) => {
+            let mapping = custom::read(&node, name);
+            match fields.written("fields") {
+                Some(node) => node.wrong("a custom provider has no names of its own", "use map"),
+                None => mapping,
+            }
+        }
+        (Provider::Custom, None) => {
+            fields.reading().missing(
+                &fields.spot(),
+                "nothing says what stands where in the callbacks of a custom provider",
+                format!("add [sources.{name}.map], with call.id = \"<a key of the body>\" in it"),
+            );
+            None
+        }
+        (_, Some(node)) if !matches!(node.value, DeValue::Table(_)) => node.mistyped(),
+        (provider, Some(node)) => node.wrong(
+            format!("the relay knows what stands where in the callbacks of {}", provider.as_str()),
+            "remove it, write provider = \"custom\", or rename single keys with `fields`",
+        ),
+        (_, None) => Some(Mapping::default()),
+    }
 }
 
 /// The word of a provider. The list of keys says which words there are.
 fn provider_word(node: &Node<'_>) -> Option<Provider> {
     match value::word(node)? {
-        "11x" => Some(Provider::ElevenX),
-        other => node.unsupported(&format!("provider = \"{other}\"")),
+        "custom" => Some(Provider::Custom),
+        word => Provider::from_word(word),
     }
 }
 

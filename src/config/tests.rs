@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use super::{
     Config, Environment, Problem, Problems, Severity, contract,
     key::{Key, Kind, Presence, Table},
+    mapping,
 };
+use crate::provider::auth::{BasicForm, Scheme, Template};
 
 /// The file the repository ships.
 const SHIPPED: &str = include_str!("../../relay.toml");
@@ -103,7 +105,8 @@ fn the_shipped_file_shows_every_key_with_its_default() {
         ("[admin]", &contract::ADMIN, &[]),
         ("[store]", &contract::STORE, &[]),
         ("[defaults.target]", &contract::DEFAULTS_TARGET, &[]),
-        ("[sources.julian]", &contract::SOURCE, &[]),
+        // The one is MOBtexting's, the other a custom provider's.
+        ("[sources.julian]", &contract::SOURCE, &["validation_key", "map"]),
         // What a target inherits stands in `[defaults.target]`; a file stands in another target.
         (
             "[targets.crm]",
@@ -325,6 +328,71 @@ fn a_secret_file_that_every_user_can_read_is_warned_of() {
     );
 }
 
+#[test]
+fn a_preset_fills_in_all_of_a_signature_but_the_secret() {
+    let text = "[sources.s]\nprovider = \"synthflow\"\nauth = { kind = \"hmac\", secret = { env = \
+                \"TOKEN\" } }\n[sources.c]\nprovider = \"clouddial\"\nauth = { kind = \"basic\", \
+                username = \"relay\", password = { env = \"TOKEN\" } }\n[targets.t]\nfile = \
+                \"-\"\n[[routes]]\nto = [\"t\"]\n";
+    let (config, _) = parse(text).unwrap_or_else(|problems| panic!("{problems}"));
+    let scheme = |name: &str| {
+        let mut sources = config.ingest.sources.iter();
+        sources.find(|source| source.name.as_str() == name).unwrap().auth[0].clone()
+    };
+
+    let Scheme::Hmac(hmac) = scheme("s") else { panic!("a signature") };
+    assert_eq!(hmac.signature().headers.len(), 4);
+    assert_eq!(hmac.signature().encoding, crate::signature::Encoding::Base64);
+    assert_eq!(hmac.signature().signed, Template::new("{json:/call/call_id}").unwrap());
+    assert!(matches!(scheme("c"), Scheme::Basic { form: BasicForm::Loose, .. }));
+}
+
+#[test]
+fn every_source_of_the_guide_loads() {
+    let guide = include_str!("../docs/guide.md");
+    let names = guide.split("{ env = \"").skip(1).map(|rest| rest.split('"').next().unwrap());
+    let environment = Environment::given(names.map(|name| (name, "s3cr3t-of-a-reader")));
+    let blocks = guide.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let load = |source: &str| {
+        let text = format!("{source}\n[targets.t]\nfile = \"-\"\n[[routes]]\nto = [\"t\"]\n");
+        match Config::parse("guide.md", &text, &environment) {
+            Ok((_, warnings)) => assert_eq!(warnings, [], "{source}"),
+            Err(problems) => panic!("{problems}\n{source}"),
+        }
+    };
+    let mut loaded = 0;
+    for block in blocks {
+        if block.contains("[sources.") {
+            load(block);
+            loaded += 1;
+        } else {
+            for auth in block.lines().filter(|line| line.starts_with("auth")) {
+                load(&format!("[sources.a]\nprovider = \"custom\"\n{auth}\nmap.call.id = \"id\""));
+                loaded += 1;
+            }
+        }
+    }
+    assert_eq!(loaded, 11);
+}
+
+#[test]
+fn every_reason_of_the_event_can_be_written() {
+    let reasons: Vec<&str> = crate::event::Reason::ALL.iter().map(|word| word.as_str()).collect();
+
+    assert_eq!(mapping::REASONS.now, reasons);
+}
+
+#[test]
+fn repairs_are_on_for_the_providers_we_know_and_off_for_others() {
+    let (config, _) = parse(WHOLE).unwrap();
+    let repairs = |name: &str| {
+        let mut sources = config.ingest.sources.iter();
+        sources.find(|source| source.name.as_str() == name).unwrap().reading.repair_json
+    };
+
+    assert!(repairs("a") && repairs("l") && !repairs("k"));
+}
+
 // === Files that cannot be read at all ===
 
 #[test]
@@ -438,6 +506,48 @@ provider = "11x"
 [sources.d.auth]
 kind = "header"
 secret = { env = "TOKEN" }
+[sources.k]
+provider = "custom"
+[sources.k.auth]
+kind = "hmac"
+secret = { env = "TOKEN" }
+header = "x-signature"
+[sources.k.map]
+[sources.k.map.call]
+id = "CallSid"
+[sources.k.map.call.direction]
+from = "Direction"
+[sources.k.map.call.to]
+from = "To"
+[sources.k.map.call.status]
+from = "CallStatus"
+[sources.k.map.call.reason]
+from = "Cause"
+[sources.k.map.call.answered_by]
+from = "AnsweredBy"
+[sources.k.map.call.started_at]
+from = "Start"
+[sources.k.map.call.legs]
+[sources.k.map.call.legs.to]
+[sources.k.map.call.timeline]
+from = "events"
+[sources.k.map.agent]
+[sources.k.map.agent.name]
+from = "Agent"
+[sources.k.map.contact]
+[sources.k.map.campaign]
+[sources.k.map.sequence]
+[sources.k.map.meeting]
+[sources.k.map.outcomes]
+from = "results"
+[sources.k.map.actions]
+from = "tasks"
+[sources.l]
+provider = "mobtexting"
+[sources.l.auth]
+kind = "body-field"
+field = "/token"
+secret = { env = "TOKEN" }
 [targets.e]
 url = "https://crm.example.com/events"
 [targets.e.auth]
@@ -480,6 +590,27 @@ fn sections() -> Vec<(&'static str, &'static Table)> {
         ("[sources.b.auth]", variant(&contract::CALLER_AUTH, "basic")),
         ("[sources.c.auth]", variant(&contract::CALLER_AUTH, "bearer")),
         ("[sources.d.auth]", variant(&contract::CALLER_AUTH, "header")),
+        ("[sources.k.auth]", variant(&contract::CALLER_AUTH, "hmac")),
+        ("[sources.l.auth]", variant(&contract::CALLER_AUTH, "body-field")),
+        ("[sources.k.map]", &mapping::MAP),
+        ("[sources.k.map.call]", &mapping::MAP_CALL),
+        ("[sources.k.map.call.direction]", &mapping::RULE_DIRECTION),
+        ("[sources.k.map.call.to]", &mapping::RULE_NUMBER),
+        ("[sources.k.map.call.status]", &mapping::RULE_STATUS),
+        ("[sources.k.map.call.reason]", &mapping::RULE_REASON),
+        ("[sources.k.map.call.answered_by]", &mapping::RULE_ANSWERED_BY),
+        ("[sources.k.map.call.started_at]", &mapping::RULE_TIME),
+        ("[sources.k.map.call.legs]", &mapping::MAP_LEGS),
+        ("[sources.k.map.call.legs.to]", &mapping::MAP_LEG),
+        ("[sources.k.map.call.timeline]", &mapping::MAP_TIMELINE),
+        ("[sources.k.map.agent]", &mapping::MAP_AGENT),
+        ("[sources.k.map.agent.name]", &mapping::RULE_TEXT),
+        ("[sources.k.map.contact]", &mapping::MAP_CONTACT),
+        ("[sources.k.map.campaign]", &mapping::MAP_CAMPAIGN),
+        ("[sources.k.map.sequence]", &mapping::MAP_SEQUENCE),
+        ("[sources.k.map.meeting]", &mapping::MAP_MEETING),
+        ("[sources.k.map.outcomes]", &mapping::MAP_OUTCOMES),
+        ("[sources.k.map.actions]", &mapping::MAP_ACTIONS),
         ("[targets.e]", &contract::TARGET),
         ("[targets.e.auth]", variant(&contract::TARGET_AUTH, "bearer")),
         ("[targets.f.auth]", variant(&contract::TARGET_AUTH, "basic")),

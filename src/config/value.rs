@@ -16,7 +16,7 @@ use super::{
     fields::{Node, nearest},
     key::{Kind, Zero},
 };
-use crate::{delivery::target::StatusRange, event::Status};
+use crate::{delivery::target::StatusRange, event::Status, provider::Place};
 
 /// No wait or window of ours is meant to be longer; keeps sums of instants within range.
 const DURATION_MAX: Duration = Duration::from_hours(24 * 3650);
@@ -188,6 +188,11 @@ pub(super) fn text(node: &Node<'_>) -> Option<String> {
 
 /// A word of its key's list.
 pub(super) fn word(node: &Node<'_>) -> Option<&'static str> {
+    word_of(node, node.name())
+}
+
+/// The same where the key is the operator's own and says nothing of what its value is.
+pub(super) fn word_of(node: &Node<'_>, what: &str) -> Option<&'static str> {
     let Kind::Word(words) = node.kind else { return node.mistyped() };
     let text = node.text()?;
     if let Some(word) = words.now.iter().find(|word| **word == text) {
@@ -196,7 +201,7 @@ pub(super) fn word(node: &Node<'_>) -> Option<&'static str> {
     if words.later.contains(&text) {
         return node.unsupported(&format!("{} = \"{text}\"", node.name()));
     }
-    node.unknown_word(node.name(), text, words.now)
+    node.unknown_word(what, text, words.now)
 }
 
 /// A method of its key's list.
@@ -212,6 +217,20 @@ pub(super) fn header(node: &Node<'_>) -> Option<HeaderName> {
         Ok(name) => Some(name),
         Err(_) => node.wrong(format!("\"{}\" is not the name of a header", shown(text)), ""),
     }
+}
+
+/// One header, or every spelling of it.
+pub(super) fn headers(node: &Node<'_>) -> Option<Vec<HeaderName>> {
+    match node.value {
+        DeValue::Array(_) => some(node, header),
+        DeValue::String(_) => header(node).map(|name| vec![name]),
+        _ => node.mistyped(),
+    }
+}
+
+/// A place in a body.
+pub(super) fn place(node: &Node<'_>) -> Option<Place> {
+    text(node).map(|written| Place::new(&written))
 }
 
 /// One of the twelve statuses.

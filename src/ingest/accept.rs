@@ -10,7 +10,8 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, Request, header::CONTENT_TYPE};
+use bytes::Bytes;
+use http::{HeaderMap, Request, header::CONTENT_TYPE, request::Parts};
 use http_body::Body;
 use ipnet::IpNet;
 use tokio::{sync::Semaphore, time::Instant};
@@ -24,10 +25,10 @@ use crate::{
         answer::{self, Answer, Refusal},
         body,
         metrics::IngestMetrics,
-        read,
+        read::{self, Understood},
         source::{OnUnreadable, Source},
     },
-    provider::auth,
+    provider::auth::{self, Denied, Head},
     route::Routes,
     store::{Admission, Receipt, Store, StoredRequest},
 };
@@ -62,7 +63,7 @@ impl Accept {
     }
 
     /// The road's last part in one glance: read, understand, commit.
-    async fn accept<B>(self, request: Request<B>) -> Result<Receipt, Refusal>
+    async fn accept<B>(self, request: Request<B>) -> Result<Answer, Refused>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -72,10 +73,43 @@ impl Accept {
         let deadline = Instant::now() + source.settings.body_deadline;
         let body = body::read(body, source.settings.max_body, deadline).await?;
         source.metrics.body_bytes.observe(bytes_f64(body.len()));
-        let query = auth::strip_query(&source.settings.auth, head.uri.query().unwrap_or_default());
+        let admission = match source.understand(&context, &head, body) {
+            Understood::Event(admission) => *admission,
+            Understood::Handshake(handshake) => return Ok(answer::handshake(&handshake)),
+            Understood::Unread(unread) => match source.settings.on_unreadable {
+                OnUnreadable::Quarantine => unread.quarantined(&source.settings),
+                OnUnreadable::Reject => return Err(Refusal::Unreadable.into()),
+            },
+            Understood::Denied(denied) => return Err(Refused::Denied(denied)),
+            Understood::NotTaken => return Err(Refusal::MethodNotAllowed.into()),
+        };
+        // The permit lives in the head's extensions: it is held until the commit is known.
+        let receipt = context.commit(admission).await;
+        drop(head);
+        Ok(answer::ack(&receipt?, source.settings.ack))
+    }
+}
+
+/// Why there is no success answer.
+#[derive(Clone, Copy, Debug)]
+enum Refused {
+    Plainly(Refusal),
+    Denied(Denied),
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self::Plainly(refusal)
+    }
+}
+
+impl Source {
+    /// Layers 7 to 10 for a request that is here now.
+    fn understand(&self, context: &Context, head: &Parts, body: Bytes) -> Understood {
+        let (method, query) = (head.method.as_str(), head.uri.query().unwrap_or_default());
         let request = StoredRequest {
-            method: head.method.as_str().to_owned(),
-            query: query.into_owned(),
+            method: method.to_owned(),
+            query: auth::strip_query(&self.settings.auth, method, query).into_owned(),
             content_type: content_type(&head.headers),
             body,
         };
@@ -84,21 +118,23 @@ impl Accept {
         fastrand::fill(&mut random);
         let envelope = Envelope {
             id: EventId::new(received_at, random),
-            source: source.settings.name.clone(),
+            source: self.settings.name.clone(),
             received_at,
         };
-        let on_unreadable = source.settings.on_unreadable;
-        let admission = match read::event(&source.settings, &context.routes, request, envelope) {
-            Ok(admission) => admission,
-            Err(unread) if on_unreadable == OnUnreadable::Quarantine => {
-                unread.quarantined(&source.settings)
+        // The token of the path has passed, and nothing in the body is checked against it.
+        let seen = Head { method, headers: &head.headers, path_token: None, query };
+        let taken = self.takes(&head.method);
+        read::understand((&self.settings, &context.routes), (&seen, taken), request, envelope)
+    }
+
+    fn refuse(&self, refused: Refused) -> Answer {
+        match refused {
+            Refused::Plainly(Refusal::MethodNotAllowed) => answer::refuse_method(&self.allow),
+            Refused::Plainly(refusal) => answer::refuse(refusal),
+            Refused::Denied(denied) => {
+                answer::refuse_denied(denied, auth::offers_basic(&self.settings.auth))
             }
-            Err(_) => return Err(Refusal::Unreadable),
-        };
-        // The permit lives in the head's extensions: it is held until the commit is known.
-        let receipt = context.commit(admission).await;
-        drop(head);
-        receipt
+        }
     }
 }
 
@@ -118,12 +154,9 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let this = self.clone();
-        let code = self.source.settings.ack;
+        let source = Arc::clone(&self.source);
         Box::pin(async move {
-            Ok(match this.accept(request).await {
-                Ok(receipt) => answer::ack(&receipt, code),
-                Err(refusal) => answer::refuse(refusal),
-            })
+            Ok(this.accept(request).await.unwrap_or_else(|refused| source.refuse(refused)))
         })
     }
 }

@@ -109,6 +109,7 @@ impl<S> Credentials<S> {
             path.len().checked_sub(*length).and_then(|start| path.get(start..))
         });
         let head = Head {
+            method: request.method().as_str(),
             headers: request.headers(),
             path_token: token,
             query: request.uri().query().unwrap_or_default(),

@@ -1,7 +1,7 @@
 //! The only place where an answer to a callback gets its status code.
 //!
-//! A success is made from a [`Receipt`] and from nothing else. Everything else is a [`Refusal`],
-//! whose code is never a success; its body is `application/problem+json` (RFC 9457) and says
+//! A success is made from a [`Receipt`], or from the [`Handshake`] of a provider, and from nothing
+//! else. Everything else is a [`Refusal`], whose code is never a success; its body is `application/problem+json` (RFC 9457) and says
 //! nothing of a secret or of the relay's insides.
 
 use std::any::Any;
@@ -14,7 +14,7 @@ use http::{
 use http_body_util::Full;
 
 use crate::{
-    provider::auth::Denied,
+    provider::{Handshake, auth::Denied},
     store::{Receipt, StoreError},
 };
 
@@ -40,6 +40,10 @@ pub(super) enum Refusal {
     CredentialsWrong,
     /// A credential is there twice.
     CredentialsDoubled,
+    /// A signature was made too long ago, or too far in the future.
+    SignatureStale,
+    /// The value that a signature signs cannot be found in the body.
+    SignedValueMissing,
     /// Every permit is taken.
     Overloaded,
     /// This source holds its half of the permits.
@@ -68,8 +72,7 @@ pub(super) enum Refusal {
     Panicked,
 }
 
-/// Acks a callback. There is no other way to a success answer, and no way here without the
-/// proof that its event is on disk.
+/// Acks a callback. There is no way here without the proof that its event is on disk.
 pub(super) fn ack(receipt: &Receipt, code: StatusCode) -> Answer {
     let outcome = if receipt.is_duplicate() {
         DUPLICATE
@@ -79,6 +82,12 @@ pub(super) fn ack(receipt: &Receipt, code: StatusCode) -> Answer {
         ACCEPTED
     };
     answer(code, outcome, "application/json", format!(r#"{{"id":"{}"}}"#, receipt.id()))
+}
+
+/// Answers a challenge or a probe, which holds no result: the only success without a receipt.
+pub(super) fn handshake(handshake: &Handshake) -> Answer {
+    let body = Bytes::copy_from_slice(handshake.body());
+    answer(StatusCode::OK, HANDSHAKE, handshake.content_type(), body)
 }
 
 /// Refuses a callback.
@@ -109,6 +118,8 @@ pub(super) fn refuse_denied(denied: Denied, offers_basic: bool) -> Answer {
         Denied::Missing => Refusal::CredentialsMissing,
         Denied::Wrong => Refusal::CredentialsWrong,
         Denied::Doubled => Refusal::CredentialsDoubled,
+        Denied::Stale => Refusal::SignatureStale,
+        Denied::SignedValueMissing => Refusal::SignedValueMissing,
     });
     let challenge = if offers_basic { BASIC_CHALLENGE } else { OTHER_CHALLENGE };
     answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
@@ -143,6 +154,8 @@ pub(super) const ACCEPTED: Outcome = Outcome("accepted");
 pub(super) const DUPLICATE: Outcome = Outcome("duplicate");
 /// Stored, and waiting for a person.
 pub(super) const QUARANTINED: Outcome = Outcome("quarantined");
+/// A provider's challenge or probe, answered.
+pub(super) const HANDSHAKE: Outcome = Outcome("handshake");
 
 // === impl Refusal ===
 
@@ -155,6 +168,8 @@ impl Refusal {
         Self::CredentialsMissing,
         Self::CredentialsWrong,
         Self::CredentialsDoubled,
+        Self::SignatureStale,
+        Self::SignedValueMissing,
         Self::Overloaded,
         Self::SourceOverloaded,
         Self::TooLarge,
@@ -179,6 +194,8 @@ impl Refusal {
             Self::CredentialsMissing => "credentials_missing",
             Self::CredentialsWrong => "credentials_wrong",
             Self::CredentialsDoubled => "credentials_doubled",
+            Self::SignatureStale => "signature_stale",
+            Self::SignedValueMissing => "signed_value_missing",
             Self::Overloaded => "overloaded",
             Self::SourceOverloaded => "source_overloaded",
             Self::TooLarge => "too_large",
@@ -195,7 +212,7 @@ impl Refusal {
         }
     }
 
-    /// The code and the sentence a sender gets. The three ways of failing to authenticate sound
+    /// The code and the sentence a sender gets. The ways of failing to authenticate sound
     /// alike: which of them it was is for the operator's log.
     pub(super) const fn spoken(self) -> (StatusCode, &'static str) {
         match self {
@@ -204,7 +221,11 @@ impl Refusal {
                 (StatusCode::METHOD_NOT_ALLOWED, "this source does not take this method")
             }
             Self::AddressDenied => (StatusCode::FORBIDDEN, "this address may not send here"),
-            Self::CredentialsMissing | Self::CredentialsWrong | Self::CredentialsDoubled => {
+            Self::CredentialsMissing
+            | Self::CredentialsWrong
+            | Self::CredentialsDoubled
+            | Self::SignatureStale
+            | Self::SignedValueMissing => {
                 (StatusCode::UNAUTHORIZED, "the credentials of this source are required, once")
             }
             Self::TooLarge => {
@@ -247,8 +268,13 @@ impl From<&StoreError> for Refusal {
     }
 }
 
-fn answer(code: StatusCode, outcome: Outcome, content_type: &'static str, body: String) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
+fn answer(
+    code: StatusCode,
+    outcome: Outcome,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = code;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer.extensions_mut().insert(outcome);

@@ -6,7 +6,7 @@ use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 
 use crate::{
     event::SourceName,
-    ingest::answer::{ACCEPTED, DUPLICATE, Outcome, QUARANTINED, Refusal},
+    ingest::answer::{ACCEPTED, DUPLICATE, HANDSHAKE, Outcome, QUARANTINED, Refusal},
     metrics::Metrics,
 };
 
@@ -27,7 +27,7 @@ pub(super) struct IngestMetrics {
 pub(super) struct SourceMetrics {
     name: Arc<str>,
     requests: IntCounterVec,
-    acked: [(Outcome, IntCounter); 3],
+    acked: [(Outcome, IntCounter); 4],
     /// From the head of a request to its answer.
     pub(super) duration: Histogram,
     /// Decoded bodies.
@@ -65,8 +65,11 @@ impl IngestMetrics {
     /// The series of one source, at 0 from the start. `code` is its ack.
     pub(super) fn of(&self, source: &SourceName, code: u16) -> SourceMetrics {
         let name = source.as_str();
-        let acked = [ACCEPTED, DUPLICATE, QUARANTINED].map(|outcome| {
-            let labels = [name, &code.to_string(), outcome.0];
+        let code = code.to_string();
+        let ways =
+            [(ACCEPTED, &*code), (DUPLICATE, &code), (QUARANTINED, &code), (HANDSHAKE, "200")];
+        let acked = ways.map(|(outcome, code)| {
+            let labels = [name, code, outcome.0];
             (outcome, self.requests.with_label_values(&labels))
         });
         for refusal in Refusal::ALL.iter().filter(|refusal| **refusal != Refusal::UnknownPath) {

@@ -151,7 +151,8 @@ impl Service<Request<Lingering>> for Find {
             return Either::Left(ready(Ok(answer::refuse(Refusal::UnknownPath).map(boxed))));
         };
         let source = Arc::clone(source);
-        if !source.takes(request.method()) {
+        // A probe is asked for its credentials first, like any other request.
+        if !source.takes(request.method()) && !source.may_probe(request.method()) {
             let mut answer = answer::refuse_method(&source.allow).map(boxed);
             answer.extensions_mut().insert(Whose(source));
             return Either::Left(ready(Ok(answer)));

@@ -6,55 +6,126 @@ use ring::digest::{Context, SHA256};
 
 use crate::{
     event::{CallEvent, Envelope, Number},
-    ingest::source::Settings,
-    provider::{self, Callback, Decoded, Unreadable},
+    ingest::source::{OnUnreadable, Settings},
+    provider::{
+        self, Callback, Decoded, Document, Handshake, Unreadable,
+        auth::{self, Body, Denied, Head},
+    },
     route::Routes,
     store::{Admission, CallFacts, Fate, Fingerprint, StoredRequest},
 };
 
-/// A request that is authentic and could not be read.
+/// What a fresh request came to.
+#[derive(Debug)]
+pub(super) enum Understood {
+    /// An event.
+    Event(Box<Admission>),
+    /// A challenge or a probe of the provider, which the relay answers itself.
+    Handshake(Handshake),
+    /// Authentic, and not readable.
+    Unread(Unread),
+    /// Not authentic.
+    Denied(Denied),
+    /// By a method that carries no callback at this source, and no probe either.
+    NotTaken,
+}
+
+/// A request that is kept for a person to look at.
 #[derive(Debug)]
 pub(super) struct Unread {
     request: StoredRequest,
     envelope: Envelope,
-    reason: Unreadable,
+    reason: &'static str,
 }
 
-/// Reads a request of a source and finds the targets of its event.
-pub(super) fn event(
-    settings: &Settings,
-    routes: &Routes,
-    request: StoredRequest,
+/// The reason of a body that could not be read, and so could not be verified either: only a token
+/// in the URL says that it came from the provider. It is never released without a person.
+pub(super) const UNVERIFIED: &str = "unverified";
+
+/// Layers 7 to 10: parses once, and checks, answers or normalises that same document. `head` is
+/// the request's, whose credentials that need no body have passed; `taken` is whether the source
+/// takes callbacks by its method.
+pub(super) fn understand(
+    (settings, routes): (&Settings, &Routes),
+    (head, taken): (&Head<'_>, bool),
+    mut request: StoredRequest,
     envelope: Envelope,
-) -> Result<Admission, Unread> {
-    let read = decode(settings, &request, &envelope).and_then(|decoded| {
-        let json = decoded.event.to_json().map_err(|_| Unreadable::Unsupported)?;
-        let fate = Fate::Readable {
-            json: Bytes::from(json),
-            facts: facts(&decoded.event),
-            targets: routes.targets(&settings.name, decoded.event.status()),
+) -> Understood {
+    let (decoded, masked) = {
+        let callback = callback(&request);
+        // 7. Parse once.
+        let document = provider::parse(&settings.reading, callback);
+        let seen = document.as_ref().map_err(|reason| *reason);
+        // 8. Credentials in the body, or over it.
+        let body = Body { raw: &request.body, document: seen };
+        let verified = auth::check_body(&settings.auth, head, body, envelope.received_at);
+        let masked = seen.ok().and_then(|document| {
+            auth::masked(&settings.auth, callback.method, callback.body, document)
+        });
+        let decoded = match verified {
+            Ok(()) => {
+                // 9. A challenge or a probe has its answer, and makes no event.
+                match provider::handshake(&settings.reading, callback, seen, taken) {
+                    Ok(Some(handshake)) => return Understood::Handshake(handshake),
+                    Ok(None) if !taken => return Understood::NotTaken,
+                    Ok(None) => {}
+                    Err(denied) => return Understood::Denied(denied),
+                }
+                // 10. Normalise and route.
+                let read = document.map_err(Unreadable::as_str);
+                read.and_then(|document| decode((settings, routes), document, &envelope))
+            }
+            Err(Denied::SignedValueMissing) if seen.is_err() && keeps_unverified(settings) => {
+                Err(UNVERIFIED)
+            }
+            Err(denied) => return Understood::Denied(denied),
         };
-        Ok((fate, decoded.fingerprint.map(Fingerprint)))
-    });
-    match read {
-        Ok((fate, fingerprint)) => Ok(admission(settings, request, &envelope, fate, fingerprint)),
-        Err(reason) => Err(Unread { request, envelope, reason }),
+        (decoded, masked)
+    };
+    if let Some(masked) = masked {
+        request.body = Bytes::from(masked);
+    }
+    match decoded {
+        Ok((fate, fingerprint)) => {
+            let admission = admission(settings, request, &envelope, fate, fingerprint);
+            Understood::Event(Box::new(admission))
+        }
+        Err(reason) => Understood::Unread(Unread { request, envelope, reason }),
     }
 }
 
-fn decode<'a>(
-    settings: &Settings,
-    request: &'a StoredRequest,
-    envelope: &Envelope,
-) -> Result<Decoded<'a>, Unreadable> {
-    let callback = Callback {
+/// Whether a body whose signature cannot be checked because it is not readable is kept: only
+/// where a token in the URL passed, and where unreadable bodies are kept at all.
+fn keeps_unverified(settings: &Settings) -> bool {
+    auth::has_url_token(&settings.auth) && settings.on_unreadable == OnUnreadable::Quarantine
+}
+
+fn callback(request: &StoredRequest) -> Callback<'_> {
+    Callback {
         method: &request.method,
         query: &request.query,
         content_type: request.content_type.as_deref(),
         body: &request.body,
+    }
+}
+
+/// The event of a document and its targets. The secrets in its fields leave it first.
+fn decode(
+    (settings, routes): (&Settings, &Routes),
+    mut document: Document<'_>,
+    envelope: &Envelope,
+) -> Result<(Fate, Option<Fingerprint>), &'static str> {
+    auth::clean(&settings.auth, &mut document);
+    let document = provider::recognised(&settings.reading, document).map_err(Unreadable::as_str)?;
+    let Decoded { event, fingerprint } =
+        provider::normalise(&settings.reading, document, envelope.clone());
+    let json = event.to_json().map_err(|_| Unreadable::Unsupported.as_str())?;
+    let fate = Fate::Readable {
+        json: Bytes::from(json),
+        facts: facts(&event),
+        targets: routes.targets(&settings.name, event.status()),
     };
-    let document = provider::read(&settings.reading, callback)?;
-    Ok(provider::normalise(&settings.reading, document, envelope.clone()))
+    Ok((fate, fingerprint.map(Fingerprint)))
 }
 
 fn admission(
@@ -67,7 +138,7 @@ fn admission(
     Admission {
         id: envelope.id,
         source: envelope.source.clone(),
-        provider: settings.reading.provider.as_str().to_owned(),
+        provider: settings.reading.name().to_owned(),
         received_at: envelope.received_at,
         request,
         fingerprint,
@@ -98,7 +169,7 @@ impl Unread {
     pub(super) fn quarantined(self, settings: &Settings) -> Admission {
         let Self { request, envelope, reason } = self;
         let fingerprint = fingerprint_of_bytes(&envelope, &request);
-        let fate = Fate::Quarantined { reason: reason.as_str() };
+        let fate = Fate::Quarantined { reason };
         admission(settings, request, &envelope, fate, Some(fingerprint))
     }
 }

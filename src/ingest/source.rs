@@ -80,6 +80,11 @@ impl Source {
         self.settings.methods.contains(method)
     }
 
+    /// Whether a method that it does not take may be that of a provider's probe.
+    pub(super) fn may_probe(&self, method: &Method) -> bool {
+        self.settings.reading.provider.probes_by(method.as_str())
+    }
+
     pub(super) fn allows(&self, client: IpAddr) -> bool {
         let networks = &self.settings.allow_from;
         networks.is_empty() || networks.iter().any(|network| network.contains(&client))

@@ -49,6 +49,7 @@ pub(super) const RULES: Rules = Rules {
         "Wrap Up By",
         "Wrap Up Reason",
     ],
+    wrapper: None,
     changing: &[],
     zone: "Australia/Brisbane",
     country: Some("AU"),

@@ -34,10 +34,21 @@ pub(super) struct Fields<'a, 's> {
     pub(super) settings: &'s Settings,
     pub(super) warnings: BTreeSet<Warning>,
     dialling: Dialling<'s>,
+    /// While one value may be read for several fields: what was used of the tree.
+    held: Option<Held>,
     /// The member that the provider's fields stand in, when the body is wrapped.
     wrapper: Option<&'static str>,
     /// The zone that the body itself shows.
     shown: Option<TimeZone>,
+}
+
+/// What was used while nothing leaves the tree.
+#[derive(Debug, Default)]
+struct Held {
+    /// Used whole, or blank.
+    used: Vec<Vec<String>>,
+    /// Used in part, or refused: these stay.
+    kept: Vec<Vec<String>>,
 }
 
 /// What became of a value at a mapped path.
@@ -193,11 +204,13 @@ fn remove<'a>(members: &mut Object<'a>, path: Path<'_>) -> Option<Value<'a>> {
 fn find<'v, 'a>(members: &'v Object<'a>, path: Path<'_>) -> Option<&'v Value<'a>> {
     let (name, rest) = path.split_first()?;
     let (_, value) = members.iter().find(|(member, _)| member == name)?;
-    match value {
-        value if rest.is_empty() => Some(value),
-        Value::Object(inner) => find(inner, rest),
+    rest.iter().try_fold(value, |value, name| match value {
+        Value::Object(members) => {
+            members.iter().find(|(member, _)| member == name).map(|(_, value)| value)
+        }
+        Value::Array(entries) => entries.get(name.parse::<usize>().ok()?),
         _ => None,
-    }
+    })
 }
 
 /// A string or number value as the text it is.
@@ -222,7 +235,21 @@ impl<'a, 's> Fields<'a, 's> {
             bare_international: rules.bare_international,
         };
         let wrapper = settings.wrapper_of(&rest);
-        Self { rest, settings, warnings, dialling, wrapper, shown: None }
+        Self { rest, settings, warnings, dialling, held: None, wrapper, shown: None }
+    }
+
+    /// From here on nothing leaves the tree, so that one value may be read for several fields.
+    pub(super) fn hold(&mut self) {
+        self.held = Some(Held::default());
+    }
+
+    /// Lets everything leave that was used since [`Fields::hold`], and whole each time.
+    pub(super) fn release(&mut self) {
+        let Held { used, kept } = self.held.take().unwrap_or_default();
+        for path in used.iter().filter(|path| !kept.contains(path)) {
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            self.remove(&path);
+        }
     }
 
     /// Naive times without a configured zone are of this one, which the body itself shows.
@@ -278,6 +305,39 @@ impl<'a, 's> Fields<'a, 's> {
         self.settle(path, fate)
     }
 
+    /// A word of another vocabulary. Unless it is the word of ours that it means, it stays.
+    pub(super) fn translated<T: Copy>(
+        &mut self,
+        path: Path<'_>,
+        read: impl FnOnce(&str) -> Option<T>,
+        ours: impl FnOnce(T) -> &'static str,
+    ) -> Option<T> {
+        let fate = match text(self.peek(path)?) {
+            Fate::Whole(word) | Fate::Partly(word) => match read(word) {
+                Some(value) if ours(value) == word.trim() => Fate::Whole(value),
+                Some(value) => Fate::Partly(value),
+                None => Fate::Refused(Warning::ValueDropped),
+            },
+            Fate::Blank => Fate::Blank,
+            Fate::Refused(warning) => Fate::Refused(warning),
+        };
+        self.settle(path, fate)
+    }
+
+    /// Any value, verbatim.
+    pub(super) fn value(&mut self, path: Path<'_>) -> Option<Value<'a>> {
+        let fate = match self.peek(path)? {
+            value @ (Value::Null | Value::String(_)) => match text(value) {
+                Fate::Whole(_) | Fate::Partly(_) => Fate::Whole(()),
+                Fate::Blank => Fate::Blank,
+                Fate::Refused(warning) => Fate::Refused(warning),
+            },
+            _ => Fate::Whole(()),
+        };
+        let value = self.peek(path).cloned();
+        self.settle(path, fate).and(value)
+    }
+
     /// A count, or whole seconds.
     pub(super) fn whole(&mut self, path: Path<'_>) -> Option<u64> {
         let fate = whole(self.peek(path)?);
@@ -290,6 +350,23 @@ impl<'a, 's> Fields<'a, 's> {
         let (fate, raised) = self.read_instant(text, path, &[]);
         self.warnings.extend(raised);
         self.settle(path, fate)
+    }
+
+    /// An instant in a form of its own, as `reading` reads it; `stays` for one that the event
+    /// does not show.
+    pub(super) fn instant_as(
+        &mut self,
+        path: Path<'_>,
+        reading: impl Fn(&str) -> Reading,
+        stays: bool,
+    ) -> Option<Timestamp> {
+        let text = text(self.peek(path)?);
+        let (fate, raised) = self.read_instant_as(text, path, &[], reading);
+        self.warnings.extend(raised);
+        match fate {
+            Fate::Whole(at) if stays => self.settle(path, Fate::Partly(at)),
+            fate => self.settle(path, fate),
+        }
     }
 
     /// The provider's log time, which stays where it is: one that is none is not ours to judge.
@@ -427,8 +504,13 @@ impl<'a, 's> Fields<'a, 's> {
                 None
             }
             Fate::Whole(_) => self.remove(path).and_then(into_text),
-            Fate::Partly(text) => Some(Cow::Owned(text.to_owned())),
+            Fate::Partly(text) => {
+                let text = Cow::Owned(text.to_owned());
+                self.keep(path);
+                Some(text)
+            }
             Fate::Refused(warning) => {
+                self.keep(path);
                 self.warn(warning);
                 None
             }
@@ -446,15 +528,30 @@ impl<'a, 's> Fields<'a, 's> {
                 self.remove(path);
                 Some(value)
             }
-            Fate::Partly(value) => Some(value),
+            Fate::Partly(value) => {
+                self.keep(path);
+                Some(value)
+            }
             Fate::Refused(warning) => {
+                self.keep(path);
                 self.warn(warning);
                 None
             }
         }
     }
 
+    /// Notes that a value stays, whoever else uses it.
+    fn keep(&mut self, path: Path<'_>) {
+        if let Some(held) = &mut self.held {
+            held.kept.push(path.iter().map(|name| (*name).to_owned()).collect());
+        }
+    }
+
     fn remove(&mut self, path: Path<'_>) -> Option<Value<'a>> {
+        if let Some(held) = &mut self.held {
+            held.used.push(path.iter().map(|name| (*name).to_owned()).collect());
+            return self.peek(path).cloned();
+        }
         let rest = &mut self.rest;
         with_place(self.settings, self.wrapper, path, |path| remove(rest, path))
     }
@@ -487,9 +584,19 @@ impl<'a, 's> Fields<'a, 's> {
         path: Path<'_>,
         inner: Path<'_>,
     ) -> (Fate<Timestamp>, Vec<Warning>) {
+        self.read_instant_as(text, path, inner, instant::read)
+    }
+
+    fn read_instant_as(
+        &self,
+        text: Fate<&str>,
+        path: Path<'_>,
+        inner: Path<'_>,
+        reading: impl Fn(&str) -> Reading,
+    ) -> (Fate<Timestamp>, Vec<Warning>) {
         let refused = Fate::Refused(Warning::ValueDropped);
         let fate = match text {
-            Fate::Whole(text) => match instant::read(text) {
+            Fate::Whole(text) => match reading(text) {
                 Reading::Instant(at) => Fate::Whole(at),
                 Reading::Blank => Fate::Blank,
                 Reading::Zero | Reading::Unreadable => refused,

@@ -12,19 +12,26 @@ mod eleven_x;
 mod fields;
 mod fingerprint;
 mod finish;
+pub mod mapping;
 mod mobtexting;
 mod plum;
 mod status;
 mod synthflow;
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use jiff::tz::TimeZone;
 
-pub use document::{Callback, Document, Unreadable};
+pub use document::{Callback, Document, Place, Unreadable};
+pub use mapping::Mapping;
 pub use status::fold as fold_status;
 
-use self::{auth::Denied, document::find, fields::Fields, finish::Mapped};
+use self::{
+    auth::{BasicForm, Denied, Signature},
+    document::find,
+    fields::Fields,
+    finish::Mapped,
+};
 use crate::{
     event::{
         CallEvent, Envelope, Status,
@@ -46,6 +53,8 @@ pub enum Provider {
     ElevenX,
     /// CloudDial, call result webhook and integrations.
     CloudDial,
+    /// Any other, by a mapping written in relay.toml.
+    Custom,
 }
 
 /// How the callbacks of one source are read.
@@ -69,6 +78,8 @@ pub struct Settings {
     pub repair_json: bool,
     /// The keys a challenge may bring; `None` takes any (MOBtexting).
     pub validation_key: Option<Secrets>,
+    /// What stands where, for [`Provider::Custom`].
+    pub mapping: Arc<Mapping>,
 }
 
 /// What a callback became.
@@ -147,10 +158,9 @@ pub fn handshake(
             | Provider::Synthflow
             | Provider::Mobtexting
             | Provider::ElevenX
-            | Provider::CloudDial,
-            _,
-            _,
-            _,
+            | Provider::CloudDial
+            | Provider::Custom,
+            ..,
         ) => Ok(None),
     }
 }
@@ -166,12 +176,13 @@ pub fn normalise<'a>(
     // The parameters of a GET are its content, of which some may change at each try.
     let beside = if from_query { "" } else { query };
     let received = |name: &&'static str| settings.fields.get(*name).map_or(*name, String::as_str);
-    let changing: Vec<&str> = rules.changing.iter().map(received).collect();
+    let changing: Vec<&str> =
+        rules.changing.iter().map(received).chain(settings.mapping.changing()).collect();
     let digest = fingerprint::of(envelope.source.as_str(), beside, &root, &changing);
     let mut fields = Fields::new(settings, root, warnings);
     let mapped = (rules.map)(&mut fields);
     let mut data = finish::finish(mapped, fields, query, from_query);
-    data.provider = Cow::Borrowed(rules.word);
+    data.provider = settings.data_provider();
     let fingerprint = finish::identifies(&data).then_some(digest);
     Decoded { event: CallEvent { envelope, data }, fingerprint }
 }
@@ -179,7 +190,7 @@ pub fn normalise<'a>(
 // === impl Provider ===
 
 impl Provider {
-    /// Every provider we know.
+    /// Every provider we know ourselves.
     pub const ALL: &'static [Self] =
         &[Self::Plum, Self::Synthflow, Self::Mobtexting, Self::ElevenX, Self::CloudDial];
 
@@ -210,6 +221,16 @@ impl Provider {
         self == Self::Plum && matches!(method, "GET" | "HEAD")
     }
 
+    /// How the provider signs, where it does: all but the secret.
+    pub fn signature(self) -> Option<Signature> {
+        (self == Self::Synthflow).then(Signature::synthflow)
+    }
+
+    /// In which forms the provider sends Basic.
+    pub fn basic_form(self) -> BasicForm {
+        if self == Self::CloudDial { BasicForm::Loose } else { BasicForm::Standard }
+    }
+
     fn rules(self) -> &'static Rules {
         match self {
             Self::Plum => &plum::RULES,
@@ -217,6 +238,7 @@ impl Provider {
             Self::Mobtexting => &mobtexting::RULES,
             Self::ElevenX => &eleven_x::RULES,
             Self::CloudDial => &clouddial::RULES,
+            Self::Custom => &mapping::RULES,
         }
     }
 }
@@ -235,6 +257,22 @@ impl Settings {
             status: BTreeMap::new(),
             repair_json: true,
             validation_key: None,
+            mapping: Arc::default(),
+        }
+    }
+
+    /// What events call the provider: its word, or the name of the mapping.
+    pub fn name(&self) -> &str {
+        match self.provider {
+            Provider::Custom => self.mapping.name(),
+            provider => provider.as_str(),
+        }
+    }
+
+    fn data_provider(&self) -> Cow<'static, str> {
+        match self.provider {
+            Provider::Custom => Cow::Owned(self.mapping.name().to_owned()),
+            provider => Cow::Borrowed(provider.as_str()),
         }
     }
 
@@ -256,6 +294,7 @@ impl Settings {
         let received = |key: &String| with_path(key, |path| find(members, path).is_some());
         members.iter().any(|(name, _)| self.is_documented(name))
             || self.fields.values().any(received)
+            || self.mapping.places().any(|place| find(members, &place.names()).is_some())
     }
 
     /// Whether a top-level member of this name is one of the provider's fields under its own name.

@@ -38,6 +38,7 @@ pub(super) const RULES: Rules = Rules {
         "analysis",
         "metadata",
     ],
+    wrapper: None,
     changing: &[],
     zone: "UTC",
     country: None,

@@ -16,6 +16,8 @@ mod road;
 
 mod ingest;
 
+mod providers;
+
 mod delivery;
 
 mod metrics;

@@ -48,6 +48,11 @@ pub struct Document<'a> {
     pub(super) warnings: BTreeSet<Warning>,
 }
 
+/// A place in a body as relay.toml names it: a form key (`token`, `customer[name]`) or a JSON
+/// pointer (`/customer/name`). Both mean the same place in either kind of body.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place(Vec<String>);
+
 /// Why a body could not be read: the closed list of `providers.md` C.0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Unreadable {
@@ -107,6 +112,7 @@ pub(super) fn read(callback: Callback<'_>, repair_json: bool) -> Result<Document
 pub(super) fn nested(text: &str) -> Option<Value<'_>> {
     let mut notes = Notes::default();
     match json::read(text.trim().as_bytes(), &mut notes) {
+        // A repaired text would not be the one that was sent.
         Ok(value @ (Value::Object(_) | Value::Array(_))) if notes.warnings.is_empty() => {
             Some(value)
         }
@@ -173,17 +179,62 @@ impl<'a> Document<'a> {
 
     /// Takes a value out of the body: a credential, before anything else sees the body.
     pub fn remove(&mut self, pointer: &str) -> Option<Value<'a>> {
-        let (parent, name) = pointer.rsplit_once('/')?;
-        let members = parent.split('/').skip(1).try_fold(&mut self.root, |members, name| {
-            let name = unescape(name);
-            match members.iter_mut().find(|(member, _)| *member == name)? {
-                (_, Value::Object(inner)) => Some(inner),
-                _ => None,
-            }
-        })?;
-        let name = unescape(name);
-        let at = members.iter().position(|(member, _)| *member == name)?;
+        pointer.starts_with('/').then(|| Place::new(pointer)).and_then(|at| self.remove_at(&at))
+    }
+
+    /// Whatever stands at a place.
+    pub(super) fn at(&self, place: &Place) -> Option<&Value<'a>> {
+        find(&self.root, &place.names())
+    }
+
+    /// Takes out whatever stands at a place.
+    pub(super) fn remove_at(&mut self, place: &Place) -> Option<Value<'a>> {
+        remove(&mut self.root, &place.0)
+    }
+}
+
+fn remove<'a>(members: &mut Object<'a>, path: &[String]) -> Option<Value<'a>> {
+    let (name, rest) = path.split_first()?;
+    let at = members.iter().position(|(member, _)| member == name)?;
+    if rest.is_empty() {
         Some(members.remove(at).1)
+    } else {
+        descend(&mut members.get_mut(at)?.1, rest)
+    }
+}
+
+fn descend<'a>(value: &mut Value<'a>, path: &[String]) -> Option<Value<'a>> {
+    match value {
+        Value::Object(members) => remove(members, path),
+        Value::Array(entries) => {
+            let (index, rest) = path.split_first()?;
+            let at: usize = index.parse().ok().filter(|at| *at < entries.len())?;
+            if rest.is_empty() {
+                Some(entries.remove(at))
+            } else {
+                descend(entries.get_mut(at)?, rest)
+            }
+        }
+        _ => None,
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    /// Reads a form key or, behind a slash, a JSON pointer.
+    pub fn new(written: &str) -> Self {
+        Self(path_of(written).into_iter().map(Cow::into_owned).collect())
+    }
+
+    /// The names on the way to it.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.0.iter().map(String::as_str).collect()
+    }
+
+    /// Whether a key of a form or a query means it.
+    pub(super) fn is_key(&self, key: &str) -> bool {
+        form::path_of(key).iter().map(AsRef::as_ref).eq(self.0.iter().map(String::as_str))
     }
 }
 
