@@ -52,6 +52,7 @@ macro_rules! conforms {
             without_a_window_or_a_fingerprint_nothing_is_a_repeat
             a_bad_admission_fails_alone
             an_admission_that_repeats_a_bad_one_is_the_first
+            names_first_heard_in_a_bad_admission_are_names_all_the_same
             due_is_in_order_of_instant_then_acceptance
             due_claims_nothing
             due_passes_over_what_is_held_and_stops_at_its_limit
@@ -394,14 +395,43 @@ pub(crate) async fn a_bad_admission_fails_alone(backend: &dyn Backend) {
 pub(crate) async fn an_admission_that_repeats_a_bad_one_is_the_first(backend: &dyn Backend) {
     let store = backend.open();
     let known = commit(&*store, admission(backend.clock(), &[])).await;
-    let bad = Admission { id: known.id(), ..marked(backend.clock(), 1) };
+    let bad = |number| Admission { id: known.id(), ..marked(backend.clock(), number) };
+
+    let (first, second, third, good) = tokio::join!(
+        store.commit(bad(1)),
+        store.commit(marked(backend.clock(), 1)),
+        store.commit(bad(2)),
+        store.commit(marked(backend.clock(), 3)),
+    );
+
+    assert!(matches!(first, Err(StoreError::Unstorable(_))), "{first:?}");
+    assert!(matches!(third, Err(StoreError::Unstorable(_))), "{third:?}");
+    assert!(!second.unwrap().is_duplicate());
+    assert!(!good.unwrap().is_duplicate());
+    assert!(commit(&*store, marked(backend.clock(), 1)).await.is_duplicate());
+    assert!(!commit(&*store, marked(backend.clock(), 2)).await.is_duplicate());
+    assert!(commit(&*store, marked(backend.clock(), 3)).await.is_duplicate());
+}
+
+pub(crate) async fn names_first_heard_in_a_bad_admission_are_names_all_the_same(
+    backend: &dyn Backend,
+) {
+    let store = backend.open();
+    let known = commit(&*store, admission(backend.clock(), &[])).await;
+    let new = || Admission { source: source("plum-us"), ..admission(backend.clock(), &["lake"]) };
 
     let (bad, good) =
-        futures_util::future::join(store.commit(bad), store.commit(marked(backend.clock(), 1)))
-            .await;
+        tokio::join!(store.commit(Admission { id: known.id(), ..new() }), store.commit(new()));
 
     assert!(matches!(bad, Err(StoreError::Unstorable(_))), "{bad:?}");
-    assert!(!good.unwrap().is_duplicate());
+    let good = good.unwrap().id();
+    let before = store.totals();
+    drop(store);
+    let store = backend.open();
+    assert_eq!(store.totals(), before);
+    assert_eq!(events_total(&*store, "plum-us").accepted, 1);
+    assert_eq!(store.event(good).await.unwrap().unwrap().source, source("plum-us"));
+    assert_eq!(ids(&due(&*store, "lake", backend.clock().now()).await), [good]);
 }
 
 // === due ===

@@ -38,7 +38,7 @@ use self::{
     group::{Move, Outcome},
     open::Lock,
     readers::Readers,
-    writer::{Job, Shared, Writer},
+    writer::{Job, Shared, Shift, Writer},
 };
 pub use self::{open::OpenError, schema::InForce};
 use crate::{
@@ -99,11 +99,13 @@ impl Sqlite {
         };
         let readers = Arc::new(Readers::start(&shared).map_err(unstarted)?);
         let (let_go, closed) = watch::channel(false);
-        let held_readers = Arc::clone(&readers);
+        let (held, held_readers) = (Arc::clone(&shared), Arc::clone(&readers));
         let thread = std::thread::Builder::new()
             .name("store-write".to_owned())
             .spawn(move || {
+                let shift = Shift(held);
                 let connection = writer.run();
+                drop(shift);
                 held_readers.close();
                 if let Some(connection) = connection {
                     writer::fold(connection);

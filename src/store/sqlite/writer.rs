@@ -64,8 +64,13 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     connection: Connection,
     ledger: Ledger,
-    seen: Seen,
+    /// Read before the first group rather than when the file is opened: nobody waits for it
+    /// unless a callback is there already.
+    seen: Option<Seen>,
 }
+
+/// Lives as long as the writer's thread. However that ends, nobody waits for an answer afterwards.
+pub(super) struct Shift(pub(super) Arc<Shared>);
 
 /// Jobs in one transaction. More would make the first of them wait long for little: the sync is
 /// shared by then.
@@ -146,20 +151,32 @@ impl Shared {
     }
 }
 
+// === impl Shift ===
+
+impl Drop for Shift {
+    fn drop(&mut self) {
+        self.0.queue.close();
+        lock(&self.0.trouble).get_or_insert(StoreError::Closed);
+        drop(self.0.queue.take_for(Duration::ZERO));
+    }
+}
+
 // === impl Writer ===
 
 impl Writer {
     /// Begins with an open connection: reads what is on disk.
     pub(super) fn new(shared: Arc<Shared>, connection: Connection) -> rusqlite::Result<Self> {
-        let (ledger, seen) = (Ledger::read(&connection)?, Seen::read(&connection, YOUNG_MAX)?);
+        let ledger = Ledger::read(&connection)?;
         ledger.publish_all(&mut shared.totals());
-        Ok(Self { shared, connection, ledger, seen })
+        Ok(Self { shared, connection, ledger, seen: None })
     }
 
     /// Writes until the queue is closed and empty. Gives the connection back, unless the file was
     /// out of reach at the end.
     pub(super) fn run(mut self) -> Option<Connection> {
         let shared = Arc::clone(&self.shared);
+        // What fails here fails again in the first group, and is handled there.
+        self.seen = Seen::read(&self.connection, YOUNG_MAX).ok();
         while let Some(group) = shared.queue.take(sized()) {
             let Err(trouble) = self.commit(group) else { continue };
             tracing::error!(error = %trouble, "the store failed to commit, and opens its file anew");
@@ -184,7 +201,9 @@ impl Writer {
         match written {
             Ok(written) => {
                 self.ledger.publish(&mut self.shared.totals());
-                self.seen.settle();
+                if let Some(seen) = &mut self.seen {
+                    seen.settle();
+                }
                 self.shared.series.committed(began.elapsed(), written.stored);
                 for (job, done) in jobs.into_iter().zip(written.done) {
                     job.answer(done);
@@ -220,17 +239,21 @@ impl Writer {
             execute(&self.connection, "ROLLBACK").map_err(Fault::fatal)?;
             let told = |error| Fault::from(error).fatal();
             self.ledger = Ledger::read(&self.connection).map_err(told)?;
-            self.seen = Seen::read(&self.connection, YOUNG_MAX).map_err(told)?;
+            self.seen = None;
         }
         written
     }
 
     fn write_jobs(&mut self, jobs: &[Job], one_by_one: bool) -> Result<Written, Fault> {
         let mut done = Vec::with_capacity(jobs.len());
+        let seen = match &mut self.seen {
+            Some(seen) => seen,
+            none => none.insert(Seen::read(&self.connection, YOUNG_MAX)?),
+        };
         let mut group = Group {
             connection: &self.connection,
             ledger: &mut self.ledger,
-            seen: &mut self.seen,
+            seen,
             now: self.shared.clock.now(),
             woken: BTreeSet::default(),
             stored: 0,
@@ -242,8 +265,8 @@ impl Writer {
                 Ok(job.write(&mut group)?)
             });
         }
-        let Group { now, woken, stored, .. } = group;
-        self.seen.keep_up(&self.connection, stored, now).map_err(Fault::fatal)?;
+        let Group { now, woken, stored, seen, .. } = group;
+        seen.keep_up(&self.connection, stored, now).map_err(Fault::fatal)?;
         Ok(Written { done, woken, stored })
     }
 

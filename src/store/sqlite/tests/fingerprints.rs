@@ -96,12 +96,11 @@ proptest! {
             let now = memory.place.clock.now();
             for (number, id) in numbers.iter().zip(memory.group(&numbers)) {
                 let known = model.get(number).filter(|(until, _)| now < *until).copied();
-                match known {
-                    Some((_, first)) => prop_assert_eq!(id, first),
-                    None => {
-                        prop_assert!(!model.values().any(|(_, other)| *other == id));
-                        model.insert(*number, (now + WINDOW, id));
-                    }
+                if let Some((_, first)) = known {
+                    prop_assert_eq!(id, first);
+                } else {
+                    prop_assert!(!model.values().any(|(_, other)| *other == id));
+                    model.insert(*number, (now + WINDOW, id));
                 }
             }
             memory.place.clock.advance(Duration::from_secs(seconds.into()));
