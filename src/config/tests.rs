@@ -203,7 +203,7 @@ fn what_is_not_written_has_the_value_the_design_names() {
 fn an_11x_source_authenticates_by_its_own_header_and_secret() {
     let (config, _) = parse(SHIPPED).unwrap();
 
-    let [crate::provider::auth::Scheme::Header { name, secret }] =
+    let [Scheme::Header { name, secret }] =
         config.ingest.sources[0].auth.as_slice()
     else {
         panic!("one header")
@@ -273,7 +273,7 @@ fn a_secret_comes_from_wherever_it_is_named_and_in_the_order_it_is_listed() {
 
     let (config, _) = parse(&text).unwrap();
 
-    let [crate::provider::auth::Scheme::Bearer { token }] =
+    let [Scheme::Bearer { token }] =
         config.ingest.sources[0].auth.as_slice()
     else {
         panic!("one bearer token")

@@ -54,7 +54,6 @@ pub(super) const RULES: Rules = Rules {
     zone: "Australia/Brisbane",
     country: Some("AU"),
     bare_international: false,
-    wrapper: None,
     max_body: 1 << 20,
     auth_header: None,
     map,

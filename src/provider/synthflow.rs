@@ -44,7 +44,6 @@ pub(super) const RULES: Rules = Rules {
     country: None,
     bare_international: false,
     // Transcripts have no documented limit.
-    wrapper: None,
     max_body: 8 << 20,
     auth_header: None,
     map,
