@@ -9,6 +9,7 @@ use super::{
     key::{Key, Kind, Presence, Table},
     mapping,
 };
+use crate::provider::Provider;
 use crate::provider::auth::{BasicForm, Scheme, Template};
 
 /// The file the repository ships.
@@ -23,6 +24,7 @@ fn environment() -> Environment {
         ("EMPTY", ""),
         ("TWO_LINES", "a\nb"),
         ("CRM_TOKEN", "crm"),
+        ("MOBTEXTING_VALIDATION_KEY", "validation"),
         ("CRM_SIGNING_SECRET", SIGNING_SECRET),
         ("HOOKSWITCH_ADMIN_TOKEN", "admin"),
     ])
@@ -70,6 +72,8 @@ fn the_shipped_file_runs_as_it_is_without_a_warning() {
 
     assert_eq!(warnings, []);
     assert_eq!(config.ingest.sources[0].path, "/hooks/julian");
+    let providers = config.ingest.sources.iter().map(|source| source.reading.provider);
+    assert!(Provider::ALL.iter().all(|known| providers.clone().any(|shown| shown == *known)));
     assert_eq!(config.routes[0].to[0].as_str(), "archive");
 }
 
@@ -203,9 +207,7 @@ fn what_is_not_written_has_the_value_the_design_names() {
 fn an_11x_source_authenticates_by_its_own_header_and_secret() {
     let (config, _) = parse(SHIPPED).unwrap();
 
-    let [Scheme::Header { name, secret }] =
-        config.ingest.sources[0].auth.as_slice()
-    else {
+    let [Scheme::Header { name, secret }] = config.ingest.sources[0].auth.as_slice() else {
         panic!("one header")
     };
     assert_eq!(name, "x-api-key");
@@ -273,9 +275,7 @@ fn a_secret_comes_from_wherever_it_is_named_and_in_the_order_it_is_listed() {
 
     let (config, _) = parse(&text).unwrap();
 
-    let [Scheme::Bearer { token }] =
-        config.ingest.sources[0].auth.as_slice()
-    else {
+    let [Scheme::Bearer { token }] = config.ingest.sources[0].auth.as_slice() else {
         panic!("one bearer token")
     };
     let secrets: Vec<&[u8]> = token.iter().map(crate::secret::Secret::expose).collect();
@@ -315,7 +315,8 @@ fn a_secret_file_that_every_user_can_read_is_warned_of() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("secret");
     fs::write(&path, "abc").unwrap();
-    let text = SHIPPED.replace("\"change-me\"", &format!("{{ file = '{}' }}", path.display()));
+    let from = format!("secret = {{ file = '{}' }}", path.display());
+    let text = SHIPPED.replacen("secret = \"change-me\"", &from, 1);
     let said = |mode: u32| {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         problems(&text).iter().map(|problem| problem.message.clone()).collect::<Vec<_>>()
