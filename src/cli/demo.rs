@@ -10,10 +10,7 @@ use hookswitch::{
     config::{Config, Environment},
     relay::{Addresses, Relay},
 };
-use http::{
-    HeaderMap, Request, Response, StatusCode,
-    header::{CONTENT_TYPE, HOST},
-};
+use http::{HeaderMap, Request, Response, StatusCode, header::HOST};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, client, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -23,7 +20,13 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::cli::{block_on, exit::Exit, print, start_failed};
+use crate::cli::{
+    block_on,
+    exit::Exit,
+    print,
+    sample::{self, Sample},
+    start_failed,
+};
 
 /// Show the whole road once: relay and receiver on free ports, one callback, what arrives.
 #[derive(Debug, clap::Args)]
@@ -96,43 +99,56 @@ fn introduce(addresses: Addresses, receiver: SocketAddr) {
     ));
 }
 
-/// Sends the callback and waits for what the receiver gets of it.
+/// Sends each provider's callback and waits for what the receiver gets of it.
 async fn show(
     addresses: Addresses,
     received: &mut mpsc::Receiver<Received>,
 ) -> Result<Exit, Trouble> {
-    let (relay, path) = (addresses.callbacks, "/hooks/demo-11x");
-    print(&format!(
-        "1. 11x calls back:\n\n   curl http://{relay}{path} -H 'x-api-key: {API_KEY}' -H 'content-type: application/json' -d @-\n\n{}\n",
-        indented(SAMPLE)
-    ));
-    let (status, body) = post(relay, path).await?;
-    print(&format!("2. The relay has it on disk and acks:\n\n   {status}\n   {body}\n\n"));
-    if status != StatusCode::OK {
-        return Err("the relay did not ack the callback".to_owned());
+    for (number, sample) in (1..).zip(sample::all()) {
+        let name = sample.provider;
+        print(&format!("{number}. {name} calls back:\n\n{}\n", curl(addresses.callbacks, &sample)));
+        let (status, body) = post(addresses.callbacks, &sample).await?;
+        print(&format!("   The relay has it on disk and acks: {status} {body}\n"));
+        if status != StatusCode::OK {
+            return Err(format!("the relay did not ack the callback of {name}"));
+        }
+        let Ok(Some(got)) = tokio::time::timeout(PATIENCE, received.recv()).await else {
+            return Err(format!("nothing reached the receiver within {} s", PATIENCE.as_secs()));
+        };
+        // One whole, then what differs.
+        let shown = if number == 1 { told(&got)? } else { summed_up(&got)? };
+        print(&format!("   The receiver gets:\n\n{shown}\n"));
+        if !got.answered.is_success() {
+            return Err(format!("the receiver refused the event with {}", got.answered));
+        }
+        print(&format!("   The receiver answers {}: delivered.\n\n", got.answered));
     }
-    let Ok(Some(got)) = tokio::time::timeout(PATIENCE, received.recv()).await else {
-        return Err(format!("nothing reached the receiver within {} s", PATIENCE.as_secs()));
-    };
-    print(&format!("3. The receiver gets:\n\n{}\n", told(&got)?));
-    if !got.answered.is_success() {
-        return Err(format!("the receiver refused the event with {}", got.answered));
-    }
-    print(&format!("4. The receiver answers {}: delivered.\n", got.answered));
     Ok(Exit::Done)
 }
 
-async fn post(to: SocketAddr, path: &str) -> Result<(StatusCode, String), Trouble> {
+/// The callback as a command that a reader can repeat.
+fn curl(relay: SocketAddr, sample: &Sample) -> String {
+    let headers: String = sample
+        .headers
+        .iter()
+        .map(|(name, value)| format!("     -H '{name}: {value}' \\\n"))
+        .collect();
+    let (path, body) = (sample.path, sample.body.lines().map(str::trim).collect::<String>());
+    format!("   curl 'http://{relay}/hooks/{path}' \\\n{headers}     -d '{body}'\n")
+}
+
+async fn post(to: SocketAddr, sample: &Sample) -> Result<(StatusCode, String), Trouble> {
     let failed = |error: &dyn std::error::Error| format!("the relay did not answer: {error}");
     let stream = TcpStream::connect(to).await.map_err(|error| failed(&error))?;
     let (mut sender, connection) = client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| failed(&error))?;
-    let request = Request::post(path)
-        .header(HOST, to.to_string())
-        .header("x-api-key", API_KEY)
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from_static(SAMPLE.as_bytes())))
+    let mut request = Request::post(format!("/hooks/{}", sample.path)).header(HOST, to.to_string());
+    for (name, value) in &sample.headers {
+        request = request.header(*name, value);
+    }
+    let request = request
+        .body(Full::new(Bytes::from_static(sample.body.as_bytes())))
         .map_err(|error| error.to_string())?;
     let exchange = async {
         let answer = sender.send_request(request).await?;
@@ -144,6 +160,28 @@ async fn post(to: SocketAddr, path: &str) -> Result<(StatusCode, String), Troubl
     };
     let (exchanged, _) = tokio::join!(exchange, connection);
     exchanged.map_err(|error: hyper::Error| failed(&error))
+}
+
+/// What tells one provider's event from another's, in a few lines.
+fn summed_up(got: &Received) -> Result<String, Trouble> {
+    let event: serde_json::Value = serde_json::from_slice(&got.body)
+        .map_err(|error| format!("the receiver got no JSON: {error}"))?;
+    let at = |pointer: &str| event.pointer(pointer).cloned().unwrap_or_default();
+    let shown = serde_json::json!({
+        "type": at("/type"),
+        "source": at("/source"),
+        "time": at("/time"),
+        "call": {
+            "id": at("/data/call/id"),
+            "reference": at("/data/call/reference"),
+            "to": at("/data/call/to/e164"),
+            "reason": at("/data/call/reason"),
+            "duration_seconds": at("/data/call/duration_seconds"),
+        },
+        "warnings": at("/data/warnings"),
+    });
+    let pretty = serde_json::to_string_pretty(&shown).map_err(|error| error.to_string())?;
+    Ok(indented(&format!("{pretty}\n… and everything else it said")))
 }
 
 /// A delivery as text: its own headers, then the event, indented.
@@ -192,6 +230,12 @@ async fn answer(
 }
 
 fn configuration(receiver: SocketAddr, store: &str) -> String {
+    let sources: String = sample::all()
+        .iter()
+        .map(|Sample { provider, auth, .. }| {
+            format!("[sources.{provider}]\nprovider = \"{provider}\"\nauth = {auth}\n")
+        })
+        .collect();
     format!(
         r#"
 [server]
@@ -202,9 +246,7 @@ listen = "127.0.0.1:0"
 [store]
 path = {store:?}
 min_free = "1 MiB"
-[sources.demo-11x]
-provider = "11x"
-auth = {{ kind = "header", secret = "{API_KEY}" }}
+{sources}
 [targets.receiver]
 url = "http://{receiver}/call-events"
 sign = {{ secret = "whsec_aG9va3N3aXRjaC1kZW1vLXNlY3JldC0wMDAwMDAwMQ==" }}
@@ -215,8 +257,6 @@ to = ["receiver"]
     )
 }
 
-const SAMPLE: &str = include_str!("samples/11x.json");
-const API_KEY: &str = "demo-key";
 const LOOPBACK: &str = "127.0.0.1:0";
 const NO_VARIABLES: [(&str, &str); 0] = [];
 

@@ -6,6 +6,7 @@ mod check;
 mod demo;
 pub(crate) mod exit;
 mod logs;
+mod sample;
 mod schema;
 mod serve;
 
@@ -39,8 +40,8 @@ pub(crate) struct Arguments {
 enum Verb {
     /// Run the relay until SIGTERM or Ctrl-C.
     Serve(serve::Arguments),
-    /// Show the whole road once: a relay and a receiver on free ports, a callback through real
-    /// sockets, and what arrives.
+    /// Show the whole road: a relay and a receiver on free ports, a callback of each provider
+    /// through real sockets, and what arrives.
     Demo(demo::Arguments),
     /// Read relay.toml and report every problem in it.
     Check(check::Arguments),

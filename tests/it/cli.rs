@@ -23,7 +23,7 @@ fn err(output: &Output) -> String {
 // --- demo ---
 
 #[tokio::test]
-async fn the_demo_shows_callback_ack_event_and_delivery() {
+async fn the_demo_shows_callback_ack_event_and_delivery_of_every_provider() {
     let folder = tempdir().unwrap();
 
     let demo = run(&["demo"], folder.path()).await;
@@ -38,6 +38,10 @@ async fn the_demo_shows_callback_ack_event_and_delivery() {
         "\"type\": \"call.completed\"",
         "\"e164\": \"+15550100123\"",
         "delivered",
+        "\"source\": \"/sources/plum\"",
+        "\"source\": \"/sources/synthflow\"",
+        "\"source\": \"/sources/mobtexting\"",
+        "\"source\": \"/sources/clouddial\"",
     ] {
         assert!(shown.contains(part), "no {part} in:\n{shown}");
     }
