@@ -60,6 +60,7 @@ impl Environment {
     }
 
     /// The value of a variable.
+    #[expect(clippy::disallowed_methods, reason = "this file is where the environment is read")]
     pub(super) fn variable(&self, name: &str) -> Result<Found, Unavailable> {
         let secret = match &self.0 {
             // `var_os` rather than `var`: a secret need not be UTF-8.

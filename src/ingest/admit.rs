@@ -95,13 +95,14 @@ impl<S> Credentials<S> {
         Self { inner, source, context }
     }
 
-    fn check<B>(&self, request: &Request<B>) -> Result<(), Answer> {
+    /// The answer to a request that may not pass.
+    fn refusal<B>(&self, request: &Request<B>) -> Option<Answer> {
         let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip().to_canonical());
         if !self.source.settings.allow_from.is_empty() {
             let trusted = &self.context.trusted_proxies;
             let client = peer.map(|peer| client(peer, request.headers(), trusted));
             if !client.is_some_and(|client| self.source.allows(client)) {
-                return Err(answer::refuse(Refusal::AddressDenied));
+                return Some(answer::refuse(Refusal::AddressDenied));
             }
         }
         let token = request.extensions().get::<PathToken>().and_then(|PathToken(length)| {
@@ -115,8 +116,8 @@ impl<S> Credentials<S> {
             query: request.uri().query().unwrap_or_default(),
         };
         let schemes = &self.source.settings.auth;
-        auth::check_head(schemes, &head)
-            .map_err(|denied| answer::refuse_denied(denied, auth::offers_basic(schemes)))
+        let denied = auth::check_head(schemes, &head).err()?;
+        Some(answer::refuse_denied(denied, auth::offers_basic(schemes)))
     }
 }
 
@@ -133,9 +134,9 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.check(&request) {
-            Ok(()) => Either::Right(self.inner.call(request)),
-            Err(answer) => refused(answer),
+        match self.refusal(&request) {
+            None => Either::Right(self.inner.call(request)),
+            Some(answer) => refused(answer),
         }
     }
 }

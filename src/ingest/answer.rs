@@ -131,12 +131,12 @@ pub(super) fn panicked(_panic: Box<dyn Any + Send>) -> Answer {
     refuse(Refusal::Panicked)
 }
 
-/// The outcome of an answer: its own, or the one that a layer of tower-http's stands for.
-pub(super) fn with_own_words<B>(answer: Response<B>) -> Result<Response<B>, Answer> {
+/// What stands in place of an answer that a layer of tower-http's gave; `None` for one of ours.
+pub(super) fn in_our_words<B>(answer: &Response<B>) -> Option<Answer> {
     if answer.extensions().get::<Outcome>().is_some() {
-        return Ok(answer);
+        return None;
     }
-    Err(refuse(match answer.status() {
+    Some(refuse(match answer.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
         StatusCode::UNSUPPORTED_MEDIA_TYPE => Refusal::UnsupportedEncoding,
         _ => Refusal::Panicked,

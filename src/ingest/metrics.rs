@@ -95,12 +95,11 @@ impl IngestMetrics {
 
 impl SourceMetrics {
     pub(super) fn answered(&self, code: u16, outcome: Outcome) {
-        match self.acked.iter().find(|(acked, _)| *acked == outcome) {
-            Some((_, counter)) => counter.inc(),
-            None => {
-                let labels = [self.name.as_ref(), &code.to_string(), outcome.0];
-                self.requests.with_label_values(&labels).inc();
-            }
+        if let Some((_, counter)) = self.acked.iter().find(|(acked, _)| *acked == outcome) {
+            counter.inc();
+        } else {
+            let labels = [self.name.as_ref(), &code.to_string(), outcome.0];
+            self.requests.with_label_values(&labels).inc();
         }
     }
 }

@@ -109,17 +109,14 @@ fn observed<B>(context: &Context, answer: &Response<B>, peer: Option<Peer>, bega
     let outcome = answer.extensions().get::<Outcome>().copied();
     let outcome = outcome.unwrap_or(Outcome(Refusal::Panicked.reason()));
     let took = began.elapsed();
-    let source = match answer.extensions().get::<Whose>() {
-        Some(Whose(source)) => {
-            source.metrics.answered(code, outcome);
-            source.metrics.duration.observe(took.as_secs_f64());
-            Some(source.settings.name.as_str())
-        }
-        None => {
-            context.metrics.nobodys(code, outcome);
-            None
-        }
-    };
+    let source = answer.extensions().get::<Whose>().map(|Whose(source)| source.as_ref());
+    if let Some(source) = source {
+        source.metrics.answered(code, outcome);
+        source.metrics.duration.observe(took.as_secs_f64());
+    } else {
+        context.metrics.nobodys(code, outcome);
+    }
+    let source = source.map(|source| source.settings.name.as_str());
     if answer.status().is_success() {
         tracing::debug!(source, code, reason = outcome.0, "acked a callback");
     } else {
@@ -195,9 +192,10 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let answer = self.0.call(request);
         Box::pin(async move {
-            Ok(match answer::with_own_words(answer.await?) {
-                Ok(ours) => ours.map(boxed),
-                Err(translated) => translated.map(boxed),
+            let answer = answer.await?;
+            Ok(match answer::in_our_words(&answer) {
+                None => answer.map(boxed),
+                Some(ours) => ours.map(boxed),
             })
         })
     }

@@ -11,6 +11,9 @@
     clippy::print_stdout,
     clippy::as_conversions,
     clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::unnecessary_debug_formatting,
     clippy::indexing_slicing,
     clippy::panic,
     reason = "a benchmark that meets the unexpected ends"

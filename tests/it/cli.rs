@@ -122,10 +122,11 @@ async fn an_address_in_use_is_69_in_one_line() {
 
 #[tokio::test]
 async fn a_store_that_cannot_be_opened_is_73_in_one_line() {
-    let cases: [(&str, fn(&Path)); 3] = [
+    type Spoil = fn(&Path);
+    let cases: [(&str, Spoil); 3] = [
         ("a directory", |path| fs::create_dir(path).unwrap()),
         ("not a database", |path| {
-            fs::write(path, b"this is no database at all, but text").unwrap()
+            fs::write(path, b"this is no database at all, but text").unwrap();
         }),
         ("below a file", |path| {
             fs::remove_dir_all(path.parent().unwrap()).unwrap_or_default();

@@ -108,7 +108,7 @@ pub(crate) async fn post(url: &str, body: &Value) -> Ack {
         .post(url)
         .header("x-api-key", API_KEY)
         .header("content-type", "application/json")
-        .timeout(Duration::from_secs(60))
+        .timeout(Duration::from_mins(1))
         .body(body.to_string())
         .send()
         .await;
