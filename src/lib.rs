@@ -1,5 +1,5 @@
-//! Hookswitch takes the call-result callbacks of telephony and voice-AI providers, answers only
-//! once they are durable, and forwards one normalised event to every target a route names.
+//! The library behind the `hookswitch` command: one room a module, assembled by [`relay`].
+#![doc = include_str!("docs/architecture.md")]
 
 #![forbid(unsafe_code)]
 
@@ -21,3 +21,7 @@ pub mod store;
 #[cfg(doc)]
 #[doc = include_str!("docs/guide.md")]
 pub mod guide {}
+
+#[cfg(doc)]
+#[doc = include_str!("docs/decisions.md")]
+pub mod decisions {}

@@ -1,7 +1,7 @@
 //! Accepts a provider's callback, and answers only after the commit.
 //!
-//! The road is one numbered list in [`stack`]: read it first. Every answer gets its status code
-//! in [`answer`]: a success from a [`crate::store::Receipt`] or a provider's handshake, and from
+//! The road is one numbered list in `stack`: read it first. Every answer gets its status code
+//! in `answer`: a success from a [`crate::store::Receipt`] or a provider's handshake, and from
 //! nothing else.
 
 mod accept;
