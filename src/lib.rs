@@ -1,6 +1,5 @@
 //! The library behind the `hookswitch` command: one room a module, assembled by [`relay`].
 #![doc = include_str!("docs/architecture.md")]
-
 #![forbid(unsafe_code)]
 
 pub mod admin;
