@@ -1,9 +1,9 @@
 //! What this backend promises beyond the contract, and the contract itself.
 
+mod against_a_model;
 mod faults;
 mod files;
 mod fingerprints;
-mod model;
 mod watching;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
