@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     delivery::Dispatcher,
     drain::Drain,
-    event::SourceName,
+    event::{SourceName, number::load_plans},
     ingest::{self, Ingest},
     metrics::Metrics,
     route::{Routes, TargetName},
@@ -114,6 +114,8 @@ impl Listeners {
 impl Relay {
     /// Takes the addresses and opens the store; starts nothing.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
+        // Here and not at the first callback, which would wait for it.
+        load_plans();
         let (clock, metrics) = (Clock::system(), Metrics::new());
         let listeners = Listeners::bind(&config).await?;
         let admin = listeners.addresses().admin;
