@@ -157,14 +157,15 @@ impl Relay {
         describe_build(&metrics, &clock);
         let (callbacks, deliveries, operators) = (Drain::new(), Drain::new(), Drain::new());
         // The targets first: they can fail to start, and then nothing has begun.
-        Dispatcher::start(&rooms.delivery, &store, &deliveries, &clock, &metrics)?;
-        listeners.admin.run(
-            rooms.admin.token,
-            metrics.clone(),
-            Arc::clone(&store),
-            callbacks.clone(),
-            &operators,
-        );
+        let delivery = Dispatcher::start(&rooms.delivery, &store, &deliveries, &clock, &metrics)?;
+        let desk = admin::Desk {
+            metrics: metrics.clone(),
+            store: Arc::clone(&store),
+            ingest: callbacks.clone(),
+            token: admin::Token::new(rooms.admin.token),
+            controls: admin::Controls { delivery: Some(delivery), ..admin::Controls::default() },
+        };
+        listeners.admin.run(desk, &operators);
         let shared = (Arc::clone(&store), clock);
         listeners.ingest.run(rooms.ingest, rooms.routes, shared, &metrics, &callbacks);
 

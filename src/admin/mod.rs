@@ -4,6 +4,8 @@
 //! `/metrics` everything else. On an address that is not loopback all but health asks for the
 //! bearer token.
 
+mod controls;
+
 use std::{io, net::SocketAddr, sync::Arc};
 
 use axum::{
@@ -18,6 +20,11 @@ use http::{
     header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE},
 };
 use tokio::net::TcpListener;
+
+pub use controls::{
+    Configuration, Controls, Orphaned, Orphans, Reload, ReloadProblem, ReloadRefused, ReloadReport,
+    Reloading, Reread, StillUnread, Token,
+};
 
 use crate::{
     drain::Drain,
@@ -44,11 +51,17 @@ pub struct Admin {
 
 /// What the handlers answer from.
 #[derive(Clone, Debug)]
-struct Desk {
-    metrics: Metrics,
-    store: Arc<dyn Store>,
-    ingest: Drain,
-    token: Option<Arc<Secrets>>,
+pub struct Desk {
+    /// The page of `/metrics`.
+    pub metrics: Metrics,
+    /// Where events are remembered.
+    pub store: Arc<dyn Store>,
+    /// The drain of the callbacks: once it stops, the relay is not ready.
+    pub ingest: Drain,
+    /// Who is admitted.
+    pub token: Token,
+    /// What reaches beyond the store.
+    pub controls: Controls,
 }
 
 // === impl Admin ===
@@ -66,17 +79,8 @@ impl Admin {
         self.address
     }
 
-    /// Answers until `drain` says stop. `ingest` is the drain of the callbacks: once it stops,
-    /// the relay is not ready.
-    pub fn run(
-        self,
-        token: Option<Secrets>,
-        metrics: Metrics,
-        store: Arc<dyn Store>,
-        ingest: Drain,
-        drain: &Drain,
-    ) {
-        let desk = Desk { metrics, store, ingest, token: token.map(Arc::new) };
+    /// Answers from `desk` until `drain` says stop.
+    pub fn run(self, desk: Desk, drain: &Drain) {
         let app = Router::new()
             .route("/metrics", get(page))
             .route_layer(middleware::from_fn_with_state(desk.clone(), guard))
@@ -100,7 +104,7 @@ impl Admin {
 
 impl Desk {
     fn admits(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = &self.token else { return true };
+        let Some(token) = self.token.get() else { return true };
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let (Some(value), None) = (values.next(), values.next()) else { return false };
         let sent = value.as_bytes().split_at_checked(BEARER.len());
