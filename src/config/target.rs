@@ -16,6 +16,7 @@ use super::{
 use crate::{
     delivery::{
         self,
+        address::AddressRules,
         target::{Auth, Http, Place, Settings, StatusRange},
     },
     route::TargetName,
@@ -182,6 +183,8 @@ fn http(fields: &Fields<'_>) -> Option<Http> {
         headers: headers?,
         auth,
         sign,
+        tls: None,
+        addresses: AddressRules::default(),
         timeout: calls.timeout,
         connect_timeout: calls.connect_timeout,
         success: calls.success,

@@ -5,9 +5,10 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT},
 };
 use jiff::Timestamp;
+use prometheus::IntCounter;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -17,6 +18,7 @@ use crate::{
         target::{Auth, Http},
         verdict::{Met, Outcome},
     },
+    drain::Drain,
     secret::Secret,
     signature::{SecretError, StandardWebhooks},
     store::{Cause, Delivery},
@@ -63,6 +65,16 @@ pub enum EndpointError {
 // === impl Way ===
 
 impl Way {
+    /// Looks after what is kept between attempts, until `drain` is told to stop.
+    pub(super) fn tend(&self, drain: &Drain) {
+        match self {
+            Self::Http(endpoint) => endpoint.client.tend(drain),
+            Self::Lines(_) => {}
+            #[cfg(test)]
+            Self::Scripted(_) => {}
+        }
+    }
+
     /// Makes the attempt.
     pub(super) async fn attempt(&self, delivery: &Delivery, now: Timestamp) -> Outcome {
         match self {
@@ -86,9 +98,17 @@ impl Way {
 // === impl Endpoint ===
 
 impl Endpoint {
-    /// Prepares everything that is the same for every request.
-    pub(super) fn new(http: &Http, concurrency: usize, tls: &Tls) -> Result<Self, EndpointError> {
+    /// Prepares everything that is the same for every request. Trusts `system` where the target
+    /// says nothing of its own.
+    pub(super) fn new(
+        http: &Http,
+        concurrency: usize,
+        system: &Tls,
+        connections: IntCounter,
+    ) -> Result<Self, EndpointError> {
+        let signer = http.sign.as_ref().map(StandardWebhooks::new).transpose()?;
         let mut headers = HeaderMap::with_capacity(http.headers.len() + HEADERS_OURS);
+        headers.insert(ACCEPT, ANYTHING);
         headers.insert(CONTENT_TYPE, STRUCTURED);
         headers.insert(USER_AGENT, US);
         // After the two above, which it replaces: a target may want them otherwise.
@@ -97,17 +117,19 @@ impl Endpoint {
             let (name, value) = credentials(auth)?;
             headers.insert(name, value);
         }
+        let own = http.tls.as_ref().map(Tls::new).transpose()?;
         let client = Client::new(
-            Destination {
+            &Destination {
                 method: http.method.clone(),
                 url: http.url.clone(),
+                addresses: http.addresses.clone(),
                 timeout: http.timeout,
                 connect_timeout: http.connect_timeout,
                 concurrency,
             },
-            tls,
+            own.as_ref().unwrap_or(system),
+            connections,
         )?;
-        let signer = http.sign.as_ref().map(StandardWebhooks::new).transpose()?;
         Ok(Self { client, headers, signer })
     }
 
@@ -154,6 +176,7 @@ fn credentials(auth: &Auth) -> Result<(HeaderName, HeaderValue), EndpointError> 
 /// CloudEvents, structured.
 const STRUCTURED: HeaderValue =
     HeaderValue::from_static("application/cloudevents+json; charset=utf-8");
+const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
 const US: HeaderValue = HeaderValue::from_static(concat!("hookswitch/", env!("CARGO_PKG_VERSION")));
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -162,5 +185,5 @@ const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature
 const ATTEMPT: HeaderName = HeaderName::from_static("hookswitch-attempt");
 const ROUND: HeaderName = HeaderName::from_static("hookswitch-round");
 
-/// The names above, and credentials: so that the map of a request never grows.
-const HEADERS_OURS: usize = 8;
+/// The names above, host and credentials: so that the map of a request never grows.
+const HEADERS_OURS: usize = 10;

@@ -84,19 +84,20 @@ impl Dispatcher {
     ) -> Result<Handle, StartError> {
         let metrics = Metrics::new(registry);
         let secure = settings.targets.iter().any(|target| match &target.place {
-            Place::Http(http) => http.url.scheme() == "https",
+            Place::Http(http) => http.needs_authorities(),
             Place::File(_) | Place::Stdout => false,
         });
         let tls = Tls::system(secure)?;
         let mut lanes = Vec::with_capacity(settings.targets.len());
         for settings in &settings.targets {
-            let target = Target::new(settings, &tls, drain)
+            let metrics = metrics.target(settings);
+            let target = Target::new(settings, &tls, drain, metrics.connections.clone())
                 .map_err(|error| StartError::Target { name: settings.name.clone(), error })?;
             lanes.push(Shared {
                 target,
                 store: Arc::clone(store),
                 clock: clock.clone(),
-                metrics: metrics.target(settings),
+                metrics,
                 is_failing: Arc::default(),
                 is_unsettled: AtomicBool::new(false),
             });
@@ -104,6 +105,7 @@ impl Dispatcher {
         // Only when all are ready: a start that fails has attempted nothing.
         let handle = Handle(lanes.iter().map(Seen::of).collect());
         for shared in lanes {
+            shared.target.way.tend(drain);
             drain.spawn("lane", Lane::new(Arc::new(shared)).run(drain.clone()));
         }
         Ok(handle)

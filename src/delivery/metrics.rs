@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::{
     delivery::target::{Place, Settings},
@@ -19,6 +19,7 @@ pub(super) struct Metrics {
     age_seconds: HistogramVec,
     dead_letters: IntCounterVec,
     in_flight: IntGaugeVec,
+    connections: IntCounterVec,
     concurrency_limit: IntGaugeVec,
 }
 
@@ -31,6 +32,8 @@ pub(super) struct TargetMetrics {
     age_seconds: Histogram,
     dead_letters: IntCounterVec,
     pub(super) in_flight: IntGauge,
+    /// Connections that were opened.
+    pub(super) connections: IntCounter,
 }
 
 /// What an attempt led to, as a closed list for the `outcome` label.
@@ -74,6 +77,11 @@ impl Metrics {
                 "Attempts that are out at this moment.",
                 &["target"],
             ),
+            connections: registry.counters(
+                "target_connections_total",
+                "Connections that were opened; requests beyond these used one again.",
+                &["target"],
+            ),
             concurrency_limit: registry.gauges(
                 "target_concurrency_limit",
                 "Attempts that may be out at one time.",
@@ -105,6 +113,7 @@ impl Metrics {
             age_seconds: self.age_seconds.with_label_values(&[name]),
             dead_letters: self.dead_letters.clone(),
             in_flight: self.in_flight.with_label_values(&[name]),
+            connections: self.connections.with_label_values(&[name]),
         }
     }
 }
@@ -125,6 +134,7 @@ const HTTP_FAILURES: &[Cause] = &[
     Cause::Connect,
     Cause::Tls,
     Cause::Dns,
+    Cause::Denied,
     Cause::Reset,
     Cause::Oversized,
     Cause::Protocol,

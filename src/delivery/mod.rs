@@ -7,6 +7,7 @@
 //!
 //! Knows nothing of providers, of callbacks or of relay.toml; meets ingest in the store only.
 
+pub mod address;
 mod attempt;
 mod client;
 mod dispatcher;
@@ -24,7 +25,7 @@ pub mod verdict;
 mod tests;
 
 pub use attempt::EndpointError;
-pub use client::ClientError;
+pub use client::{ClientError, PemError, UrlError, tls};
 pub use dispatcher::{Dispatcher, Handle, StartError, TargetStatus};
 
 /// `[targets.*]`.

@@ -3,11 +3,13 @@
 use std::{io, path::PathBuf, time::Duration};
 
 use http::{HeaderMap, Method, StatusCode};
+use prometheus::IntCounter;
 
 use crate::{
     delivery::{
+        address::AddressRules,
         attempt::{Endpoint, EndpointError, Way},
-        client::Tls,
+        client::{Tls, tls},
         file::{Lines, Sink},
         retry,
         verdict::Rules,
@@ -54,6 +56,10 @@ pub struct Http {
     pub auth: Option<Auth>,
     /// Secrets of Standard Webhooks, the newest first; `None` leaves `webhook-signature` out.
     pub sign: Option<Secrets>,
+    /// Whom it is trusted by, and who the relay says it is; `None` is the system's authorities.
+    pub tls: Option<tls::Settings>,
+    /// At which addresses it may be reached.
+    pub addresses: AddressRules,
     /// From the start of an attempt to the last byte of the answer that is read.
     pub timeout: Duration,
     /// For the connection alone.
@@ -118,12 +124,17 @@ pub enum TargetError {
 
 impl Target {
     /// Prepares what its attempts share; opens neither connection nor file.
-    pub(super) fn new(settings: &Settings, tls: &Tls, drain: &Drain) -> Result<Self, TargetError> {
+    pub(super) fn new(
+        settings: &Settings,
+        tls: &Tls,
+        drain: &Drain,
+        connections: IntCounter,
+    ) -> Result<Self, TargetError> {
         let concurrency = settings.concurrency.max(1);
         let lines = |sink| Lines::start(sink, concurrency, drain).map_err(TargetError::Writer);
         let (way, success, permanent) = match &settings.place {
             Place::Http(http) => {
-                let endpoint = Endpoint::new(http, concurrency, tls)?;
+                let endpoint = Endpoint::new(http, concurrency, tls, connections)?;
                 let (success, permanent) = (http.success.clone(), http.permanent.clone());
                 (Way::Http(Box::new(endpoint)), success, permanent)
             }
@@ -134,6 +145,16 @@ impl Target {
         };
         let rules = Rules { success, permanent, retry: settings.retry.clone() };
         Ok(Self { name: settings.name.clone(), way, rules, concurrency })
+    }
+}
+
+// === impl Http ===
+
+impl Http {
+    /// Whether it is trusted by the authorities of the system.
+    pub(super) fn needs_authorities(&self) -> bool {
+        let own = self.tls.as_ref().and_then(|tls| tls.authorities.as_ref());
+        self.url.scheme() == "https" && own.is_none()
     }
 }
 

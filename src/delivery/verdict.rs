@@ -263,6 +263,7 @@ mod tests {
             Cause::Connect,
             Cause::Tls,
             Cause::Dns,
+            Cause::Denied,
             Cause::Reset,
             Cause::Oversized,
             Cause::Protocol,

@@ -111,6 +111,8 @@ pub enum Cause {
     Tls,
     /// The name did not resolve.
     Dns,
+    /// The address is not one the target may be reached at.
+    Denied,
     /// The connection broke.
     Reset,
     /// The answer was over the cap.
@@ -247,6 +249,7 @@ impl Cause {
         Self::Connect,
         Self::Tls,
         Self::Dns,
+        Self::Denied,
         Self::Reset,
         Self::Oversized,
         Self::Protocol,
@@ -267,6 +270,7 @@ impl Cause {
             Self::Connect => "connect",
             Self::Tls => "tls",
             Self::Dns => "dns",
+            Self::Denied => "denied",
             Self::Reset => "reset",
             Self::Oversized => "oversized",
             Self::Protocol => "protocol",

@@ -23,7 +23,8 @@ async fn attempt_within(timeout: Duration, url: &str) -> Outcome {
         http.timeout = timeout;
     }
     let drain = Drain::new();
-    let target = Target::new(&settings, &Tls::system(false).unwrap(), &drain).unwrap();
+    let tls = Tls::system(false).unwrap();
+    let target = Target::new(&settings, &tls, &drain, counter()).unwrap();
     let store = Memory::default();
     store.enqueue(&["crm"], "{}", noon());
     let due = store.due(&settings.name, noon(), &[], 1).await.unwrap();

@@ -12,6 +12,7 @@ use std::{
 
 use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
+use prometheus::IntCounter;
 
 use self::{
     memory::{Memory, Row, State},
@@ -21,6 +22,7 @@ use crate::{
     clock::Clock,
     delivery::{
         Dispatcher, Handle, Settings,
+        address::AddressRules,
         attempt::Way,
         client::Tls,
         errand::Shared,
@@ -102,6 +104,8 @@ fn http(name: &str, url: &str) -> target::Settings {
             headers: HeaderMap::new(),
             auth: None,
             sign: None,
+            tls: None,
+            addresses: AddressRules::default(),
             timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(5),
             success: vec![StatusRange { from: 200, to: 299 }],
@@ -388,12 +392,17 @@ async fn an_archive_that_cannot_be_written_is_tried_again() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"id\":\"a\"}\n");
 }
 
+fn counter() -> IntCounter {
+    IntCounter::new("connections", "-").unwrap()
+}
+
 /// A lane whose attempts are a function.
 fn scripted(script: fn(&Delivery) -> Outcome) -> World {
     let mut world = World::start(Vec::new());
     let settings = http("crm", "http://crm.example.com/");
     let tls = Tls::system(false).unwrap();
-    let mut target = Target::new(&settings, &tls, &world.drain).unwrap();
+    let connections = counter();
+    let mut target = Target::new(&settings, &tls, &world.drain, connections).unwrap();
     target.way = Way::Scripted(script);
     world.registry = Metrics::new();
     let shared = Shared {

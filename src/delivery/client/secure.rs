@@ -1,0 +1,76 @@
+//! Connections to a target that speaks HTTPS: reqwest, with all that TLS needs.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use prometheus::IntCounter;
+use reqwest::{Response, Url};
+use tower::util::MapResponseLayer;
+
+use super::{
+    Chunks, Destination, IDLE_MAX,
+    failure::{BoxError, Stage, Trouble},
+    resolve::Resolver,
+    tls::Tls,
+};
+
+/// The connections to one target.
+#[derive(Debug)]
+pub(super) struct Secure {
+    http: reqwest::Client,
+    method: Method,
+    url: Url,
+}
+
+// === impl Secure ===
+
+impl Secure {
+    pub(super) fn new(
+        to: &Destination,
+        tls: &Tls,
+        resolver: Resolver,
+        opened: IntCounter,
+    ) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls.config())
+            .dns_resolver(resolver)
+            .connector_layer(MapResponseLayer::new(move |connection| {
+                opened.inc();
+                connection
+            }))
+            .connect_timeout(to.connect_timeout)
+            .pool_max_idle_per_host(to.concurrency)
+            .pool_idle_timeout(IDLE_MAX)
+            .http2_keep_alive_interval(PING_EVERY)
+            .http2_keep_alive_timeout(PING_EVERY)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .no_proxy()
+            .build()
+            .map_err(reqwest::Error::without_url)?;
+        Ok(Self { http, method: to.method.clone(), url: to.url.clone() })
+    }
+
+    /// Makes one request.
+    pub(super) async fn send(&self, headers: HeaderMap, body: Bytes) -> Result<Response, Trouble> {
+        let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
+        *request.headers_mut() = headers;
+        *request.body_mut() = Some(body.into());
+        self.http.execute(request).await.map_err(|error| {
+            let stage = if error.is_connect() { Stage::Connect } else { Stage::Exchange };
+            Trouble::new(stage, error)
+        })
+    }
+}
+
+impl Chunks for Response {
+    async fn next(&mut self) -> Result<Option<Bytes>, BoxError> {
+        self.chunk().await.map_err(BoxError::from)
+    }
+}
+
+/// All requests to an HTTP/2 target share a connection; one that died silently must not fail
+/// them until the kernel notices.
+const PING_EVERY: Duration = Duration::from_secs(10);
