@@ -22,5 +22,9 @@ pub mod store;
 pub mod guide {}
 
 #[cfg(doc)]
+#[doc = include_str!("docs/operating.md")]
+pub mod operating {}
+
+#[cfg(doc)]
 #[doc = include_str!("docs/decisions.md")]
 pub mod decisions {}
