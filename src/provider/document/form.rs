@@ -14,19 +14,19 @@ use crate::event::value::{Object, Value};
 
 /// Reads a form into the tree its keys describe.
 pub(super) fn read<'a>(form: &'a [u8], notes: &mut Notes) -> Result<Object<'a>, Unreadable> {
-    let mut root = Branch::default();
+    let mut tree = Tree::default();
     for (name, value) in pairs(form) {
-        // Counted before it is decoded: an endless form is refused at its first extra pair.
-        notes.count()?;
+        notes.check_room()?;
         let name = notes.decode(name);
         let value = notes.decode(value);
-        let path = split(name)?;
-        // The pair itself is counted already, as its last segment.
-        notes.fields -= 1;
-        root.insert(path, value, notes)?;
+        tree.insert(name, value, notes)?;
     }
-    Ok(root.into_object())
+    Ok(tree.into_object())
 }
+
+/// What the pairs of a form, in whichever encoding, are being put together to.
+#[derive(Default)]
+pub(super) struct Tree<'a>(Branch<'a>);
 
 /// The decoded pairs of a query, without nesting; a repeated name becomes a list.
 pub(super) fn parameters<'a>(query: &'a [u8], notes: &mut Notes) -> Object<'a> {
@@ -161,6 +161,24 @@ fn ranges(key: &str) -> Result<Option<Vec<Range<usize>>>, Unreadable> {
 fn index(name: &str) -> Option<u64> {
     let plain = name == "0" || !name.starts_with('0');
     if plain && name.bytes().all(|byte| byte.is_ascii_digit()) { name.parse().ok() } else { None }
+}
+
+// === impl Tree ===
+
+impl<'a> Tree<'a> {
+    /// Puts a value where its key says.
+    pub(super) fn insert(
+        &mut self,
+        name: Cow<'a, str>,
+        value: Cow<'a, str>,
+        notes: &mut Notes,
+    ) -> Result<(), Unreadable> {
+        self.0.insert(split(name)?, value, notes)
+    }
+
+    pub(super) fn into_object(self) -> Object<'a> {
+        self.0.into_object()
+    }
 }
 
 // === impl Branch ===

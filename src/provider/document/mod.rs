@@ -5,6 +5,7 @@
 
 mod form;
 mod json;
+mod multipart;
 #[cfg(test)]
 mod tests;
 
@@ -77,7 +78,7 @@ pub enum Unreadable {
     /// An object has a member twice, or a form a key.
     #[error("the body has a key twice")]
     DuplicateKey,
-    /// A form of body that is not read: XML, files.
+    /// A form of body that is not read: XML, files, parts of a form that do not add up.
     #[error("the body is of an unsupported form")]
     Unsupported,
 }
@@ -99,7 +100,9 @@ pub(super) fn read(callback: Callback<'_>, repair_json: bool) -> Result<Document
             }
         }
         Some(b'<') if !from_query => return Err(Unreadable::Unsupported),
-        Some(_) if said == Said::Multipart => return Err(Unreadable::Unsupported),
+        Some(_) if said == Said::Multipart => {
+            multipart::read(callback.content_type.unwrap_or_default(), body, &mut notes)?
+        }
         Some(_) => {
             notes.mismatch(said == Said::Json);
             form::read(body.trim_ascii_end(), &mut notes)?
@@ -332,6 +335,11 @@ impl Notes {
     fn count(&mut self) -> Result<(), Unreadable> {
         self.fields += 1;
         if self.fields > MAX_FIELDS { Err(Unreadable::TooManyFields) } else { Ok(()) }
+    }
+
+    /// Refuses one pair of a form more than are read, before it is decoded.
+    fn check_room(&self) -> Result<(), Unreadable> {
+        if self.fields >= MAX_FIELDS { Err(Unreadable::TooManyFields) } else { Ok(()) }
     }
 
     /// Bytes as text, where what is not UTF-8 becomes U+FFFD.

@@ -149,8 +149,6 @@ fn each_reason_has_its_body() {
     assert_eq!(reason(r#"{"a":1,"b":2,"\u0061":3}"#), "duplicate_key");
     assert_eq!(reason(r#"{"x":[{"a":1,"a":1}]}"#), "duplicate_key");
     assert_eq!(reason("<calls><call/></calls>"), "unsupported");
-    let multipart = with_type(Some("multipart/form-data; boundary=x"), b"--x--");
-    assert_eq!(multipart.err(), Some(Unreadable::Unsupported));
     for reason in Unreadable::ALL {
         assert!(reason.as_str().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
     }
@@ -244,6 +242,80 @@ fn form_keys_with_brackets_or_dots_nest() {
     {
         assert_eq!(reason(text), "duplicate_key", "{text}");
     }
+}
+
+/// A body of parts, each its headers behind `name=` and its content.
+fn parts(parts: &[(&str, &str)]) -> String {
+    let part = |(head, text): &(&str, &str)| {
+        format!("--x\r\ncontent-disposition: form-data; name={head}\r\n\r\n{text}\r\n")
+    };
+    parts.iter().map(part).collect::<String>() + "--x--\r\n"
+}
+
+fn multipart(body: impl AsRef<[u8]>) -> Result<(String, Vec<Warning>), Unreadable> {
+    with_type(Some("Multipart/Form-Data; boundary=\"x\""), body.as_ref())
+}
+
+#[test]
+fn the_parts_of_a_multipart_form_are_its_fields() {
+    for (fields, expected) in [
+        (&[("status", "completed")][..], r#"{"status":"completed"}"#),
+        (&[("a", "x+y%21&b=1"), ("b", "")], r#"{"a":"x+y%21&b=1","b":""}"#),
+        (&[("a", "one\r\ntwo\r\n--y\r\n")], r#"{"a":"one\r\ntwo\r\n--y\r\n"}"#),
+        (
+            &[("events[0][event]", "queued"), ("\"events[0].timestamp\"", "1")],
+            r#"{"events":[{"event":"queued","timestamp":"1"}]}"#,
+        ),
+        (
+            &[("events[][event]", "a"), ("events[][event]", "b")],
+            r#"{"events":[{"event":"a"},{"event":"b"}]}"#,
+        ),
+        (&[("a\r\ncontent-type: text/plain; charset=utf-8", "é")], r#"{"a":"é"}"#),
+        (&[("a\r\nContent-Type: application/json", "{\"b\":1}")], r#"{"a":"{\"b\":1}"}"#),
+        (&[], "{}"),
+    ] {
+        assert_eq!(multipart(parts(fields)), Ok((expected.to_owned(), vec![])), "{fields:?}");
+    }
+    let repaired = parts(&[("a", "x?y")]).replace('?', "\u{0}").into_bytes();
+    let repaired: Vec<u8> = repaired.into_iter().map(|b| if b == 0 { 0xFF } else { b }).collect();
+    let expected = ("{\"a\":\"x\u{fffd}y\"}".to_owned(), vec![Warning::TextRepaired]);
+    assert_eq!(multipart(repaired), Ok(expected));
+}
+
+#[test]
+fn files_and_parts_that_do_not_add_up_are_unsupported() {
+    for body in [
+        parts(&[("a; filename=\"b.txt\"", "text")]),
+        parts(&[("a; filename=\"\"", "")]),
+        parts(&[("a\r\ncontent-type: audio/wav", "RIFF")]),
+        parts(&[("a\r\ncontent-type: application/octet-stream", "x")]),
+        "--x\r\ncontent-disposition: form-data\r\n\r\nnameless\r\n--x--\r\n".to_owned(),
+        "--x\r\n\r\nheadless\r\n--x--\r\n".to_owned(),
+        "--x\r\ncontent-disposition: form-data; name=a\r\n\r\nendless".to_owned(),
+        parts(&[("a", "1")]).replace("--x--", "--x"),
+        "a=1&b=2".to_owned(),
+    ] {
+        assert_eq!(multipart(&body), Err(Unreadable::Unsupported), "{body}");
+    }
+    let body = parts(&[("a", "1")]);
+    for said in
+        ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=y"]
+    {
+        assert_eq!(with_type(Some(said), body.as_bytes()), Err(Unreadable::Unsupported), "{said}");
+    }
+}
+
+#[test]
+fn a_multipart_form_has_the_limits_of_a_form() {
+    assert_eq!(multipart(parts(&[("a", "1"), ("a", "2")])), Err(Unreadable::DuplicateKey));
+    let names: Vec<String> = (0..=MAX_FIELDS).map(|at| format!("k{at}")).collect();
+    let fields: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).collect();
+    assert!(multipart(parts(&fields[..MAX_FIELDS])).is_ok());
+    assert_eq!(multipart(parts(&fields)), Err(Unreadable::TooManyFields));
+    let deep = format!("a{}", "[b]".repeat(MAX_DEPTH));
+    assert_eq!(multipart(parts(&[(&deep, "1")])), Err(Unreadable::TooDeep));
+    // Not a mismatch: the header says what it is.
+    assert_eq!(multipart(r#"{"a":1}"#), Ok((r#"{"a":1}"#.to_owned(), vec![])));
 }
 
 #[test]

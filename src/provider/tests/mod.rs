@@ -253,6 +253,15 @@ fn a_field_s_own_zone_comes_before_the_source_s() {
 }
 
 #[test]
+fn every_provider_s_zone_is_known_without_the_system_s_files() {
+    let bundled = jiff::tz::TimeZoneDatabase::bundled();
+    for provider in Provider::ALL.iter().chain([&Provider::Custom]) {
+        assert!(bundled.get(provider.rules().zone).is_ok(), "{}", provider.as_str());
+    }
+    assert!(bundled.get("Europe/Berlin").is_ok());
+}
+
+#[test]
 fn an_id_longer_than_a_kibibyte_is_dropped_and_kept_in_extra() {
     let long = "i".repeat(1025);
     let event = event_of(&eleven_x(), post("", &format!(r#"{{"callId":"{long}"}}"#)));
