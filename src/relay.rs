@@ -159,10 +159,12 @@ impl Relay {
         // The targets first: they can fail to start, and then nothing has begun.
         let delivery = Dispatcher::start(&rooms.delivery, &store, &deliveries, &clock, &metrics)?;
         let desk = admin::Desk {
+            clock: clock.clone(),
             metrics: metrics.clone(),
             store: Arc::clone(&store),
             ingest: callbacks.clone(),
             token: admin::Token::new(rooms.admin.token),
+            loopback: listeners.admin.address().ip().is_loopback(),
             controls: admin::Controls { delivery: Some(delivery), ..admin::Controls::default() },
         };
         listeners.admin.run(desk, &operators);

@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     delivery::Handle,
@@ -63,7 +64,7 @@ pub enum Orphans {
 }
 
 /// What a reload changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReloadReport {
     /// Tables that are new, such as `targets.crm`.
     pub added: Vec<String>,
@@ -81,7 +82,7 @@ pub struct ReloadReport {
 }
 
 /// The queued deliveries of one target that is gone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Orphaned {
     /// The target.
     pub target: String,
@@ -90,7 +91,7 @@ pub struct Orphaned {
 }
 
 /// One problem of relay.toml.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReloadProblem {
     /// `relay.toml:3:1`.
     pub place: String,

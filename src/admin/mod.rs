@@ -1,23 +1,20 @@
-//! What an operator asks over HTTP: metrics and health.
+//! What an operator asks over HTTP: metrics, health, and the JSON API under `/api/v1`.
 //!
 //! `/healthz` says that the process lives, `/readyz` whether it would take a callback now,
 //! `/metrics` everything else. On an address that is not loopback all but health asks for the
 //! bearer token.
 
+mod api;
 mod controls;
+mod guard;
+mod problem;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use axum::{
-    Router,
-    extract::{Request, State},
-    middleware::{self, Next},
-    response::{IntoResponse, Response},
-    routing::get,
-};
+use axum::{Router, extract::State, middleware, response::IntoResponse, routing::get};
 use http::{
-    HeaderMap, HeaderName, StatusCode,
-    header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE},
+    HeaderName, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE},
 };
 use tokio::net::TcpListener;
 
@@ -27,6 +24,7 @@ pub use controls::{
 };
 
 use crate::{
+    clock::Clock,
     drain::Drain,
     metrics::{self, Metrics},
     secret::Secrets,
@@ -52,6 +50,8 @@ pub struct Admin {
 /// What the handlers answer from.
 #[derive(Clone, Debug)]
 pub struct Desk {
+    /// What time it is.
+    pub clock: Clock,
     /// The page of `/metrics`.
     pub metrics: Metrics,
     /// Where events are remembered.
@@ -60,6 +60,8 @@ pub struct Desk {
     pub ingest: Drain,
     /// Who is admitted.
     pub token: Token,
+    /// Whether only this machine reaches the listener: then names of others are refused.
+    pub loopback: bool,
     /// What reaches beyond the store.
     pub controls: Controls,
 }
@@ -83,10 +85,11 @@ impl Admin {
     pub fn run(self, desk: Desk, drain: &Drain) {
         let app = Router::new()
             .route("/metrics", get(page))
-            .route_layer(middleware::from_fn_with_state(desk.clone(), guard))
+            .route_layer(middleware::from_fn_with_state(desk.clone(), guard::token))
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
-            .with_state(desk);
+            .with_state(desk.clone())
+            .merge(api::router(desk));
         let stopping = drain.clone();
         let serving = async move {
             let served = axum::serve(self.listener, app)
@@ -100,27 +103,12 @@ impl Admin {
     }
 }
 
-// === impl Desk ===
-
-impl Desk {
-    fn admits(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = self.token.get() else { return true };
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let (Some(value), None) = (values.next(), values.next()) else { return false };
-        let sent = value.as_bytes().split_at_checked(BEARER.len());
-        sent.is_some_and(|(scheme, rest)| {
-            scheme.eq_ignore_ascii_case(BEARER) && token.matches(rest.trim_ascii())
-        })
-    }
+/// The JSON API without a listener: for a program of this machine that asks a store it has open.
+pub fn api(desk: Desk) -> Router {
+    api::router(desk)
 }
 
-async fn guard(State(desk): State<Desk>, request: Request, next: Next) -> Response {
-    if desk.admits(request.headers()) {
-        return next.run(request).await;
-    }
-    let challenge = [(WWW_AUTHENTICATE, r#"Bearer realm="hookswitch""#)];
-    (StatusCode::UNAUTHORIZED, challenge, "the admin token is required\n").into_response()
-}
+// === handlers ===
 
 async fn page(State(desk): State<Desk>) -> impl IntoResponse {
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE), NO_STORE], desk.metrics.page())
@@ -142,5 +130,4 @@ async fn readyz(State(desk): State<Desk>) -> impl IntoResponse {
     }
 }
 
-const BEARER: &[u8] = b"bearer ";
 const NO_STORE: (HeaderName, &str) = (CACHE_CONTROL, "no-store");

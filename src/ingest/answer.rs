@@ -263,7 +263,9 @@ impl From<&StoreError> for Refusal {
             StoreError::DiskReserve => Self::DiskReserve,
             StoreError::Overloaded => Self::StoreOverloaded,
             StoreError::Closed => Self::ShuttingDown,
-            StoreError::Io(_) | StoreError::Unstorable(_) => Self::StoreFailed,
+            StoreError::Io(_) | StoreError::Unstorable(_) | StoreError::ReadOnly => {
+                Self::StoreFailed
+            }
         }
     }
 }

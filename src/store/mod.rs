@@ -165,6 +165,9 @@ pub enum StoreError {
     /// The writer has stopped; nothing more is stored.
     #[error("the store is closed")]
     Closed,
+    /// It was opened for reading only.
+    #[error("no relay runs here, and the store is open for reading only")]
+    ReadOnly,
     /// A read or write failed; what was in flight is not acked.
     #[error("the store failed: {0}")]
     Io(Arc<str>),
@@ -182,6 +185,7 @@ impl StoreError {
             Self::DiskReserve => "disk_reserve",
             Self::Overloaded => "store_overloaded",
             Self::Closed => "shutting_down",
+            Self::ReadOnly => "read_only",
             Self::Io(_) => "store_failed",
             Self::Unstorable(_) => "unstorable",
         }

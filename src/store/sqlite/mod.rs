@@ -26,6 +26,7 @@ mod tests;
 use std::{
     fs,
     net::SocketAddr,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
 };
@@ -36,7 +37,7 @@ use tokio::sync::{Notify, watch};
 use self::{
     disk::Disk,
     group::{Move, Outcome},
-    open::Lock,
+    open::{ADMIN_NOTE, Lock},
     readers::Readers,
     writer::{Job, Shared, Shift, Writer},
 };
@@ -122,6 +123,36 @@ impl Sqlite {
             "opened the store {}", path.display()
         );
         Ok(Arc::new(Self { shared, readers, in_force, writer: Mutex::new(Some(thread)), closed }))
+    }
+
+    /// Opens the file for looking only, beside a relay or without one: takes no lock, writes
+    /// nothing, and never keeps the log from being folded in for longer than one question. What
+    /// would write is refused as [`StoreError::ReadOnly`].
+    pub fn open_to_read(settings: &Settings, clock: Clock) -> Result<Arc<Self>, OpenError> {
+        let path = open::existing(&settings.path)?;
+        let failed = |error: rusqlite::Error| OpenError::of(&path, &error);
+        let connection = schema::open_reader(&path).map_err(failed)?;
+        schema::check_current(&connection, &path)?;
+        let in_force = schema::in_force(&connection).map_err(failed)?;
+        let disk = Disk::of(&path, settings.min_free);
+        let shared = Shared::new(path.clone(), clock, disk, Series::register(&Metrics::new()));
+        let shared = Arc::new(shared);
+        shared.only_read(&connection).map_err(failed)?;
+        drop(connection);
+        let unstarted = |error: std::io::Error| OpenError::Failed {
+            path: path.clone(),
+            error: error.to_string(),
+        };
+        let readers = Arc::new(Readers::start(&shared).map_err(unstarted)?);
+        let (_, closed) = watch::channel(true);
+        Ok(Arc::new(Self { shared, readers, in_force, writer: Mutex::default(), closed }))
+    }
+
+    /// The admin address of the relay that has this file, or last had it and was killed, as the
+    /// lock beside it notes.
+    pub fn admin_of_holder(path: &Path) -> Option<SocketAddr> {
+        let note = open::noted(&open::existing(path).ok()?)?;
+        note.rsplit_once(ADMIN_NOTE)?.1.trim().parse().ok()
     }
 
     /// What `SQLite` said of itself when the file was opened.

@@ -38,6 +38,26 @@ pub enum OpenError {
         /// The newest we know.
         ours: usize,
     },
+    /// An earlier release made it, and it was opened for reading only.
+    #[error(
+        "the store {} has schema version {found}, this program reads version {ours}; \
+         start the relay once to bring it there",
+        path.display()
+    )]
+    Older {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        found: usize,
+        /// The one we know.
+        ours: usize,
+    },
+    /// There is no file, and it was opened for reading only.
+    #[error("there is no store {}; no relay has run with this relay.toml", path.display())]
+    Missing {
+        /// The database.
+        path: PathBuf,
+    },
     /// The file is something else.
     #[error(
         "{} is not a SQLite database, or a damaged one; name another file, or restore a backup",
@@ -126,7 +146,7 @@ impl Lock {
             }
             Err(TryLockError::Error(error)) => return Err(unreadable(error)),
         }
-        let admin = admin.map_or_else(String::new, |admin| format!(", admin API {admin}"));
+        let admin = admin.map_or_else(String::new, |admin| format!(", {ADMIN_NOTE}{admin}"));
         let note = format!("pid {}{admin}\n", std::process::id());
         file.set_len(0)
             .and_then(|()| file.rewind())
@@ -168,9 +188,29 @@ pub(super) fn prepare(path: &Path) -> Result<PathBuf, OpenError> {
     fs::canonicalize(path).map_err(|error| unreadable(path, error))
 }
 
+/// Where a file that is there really is.
+pub(super) fn existing(path: &Path) -> Result<PathBuf, OpenError> {
+    if path.is_dir() {
+        return Err(OpenError::IsDirectory { path: path.to_owned() });
+    }
+    fs::canonicalize(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => OpenError::Missing { path: path.to_owned() },
+        _ => OpenError::Unreadable { path: path.to_owned(), error },
+    })
+}
+
+/// What the lock of the database at `path` says of its holder. Read without touching the lock, so
+/// that it may speak of a relay that was killed.
+pub(super) fn noted(path: &Path) -> Option<String> {
+    Some(holder(&mut File::open(beside(path)).ok()?))
+}
+
 /// Callbacks hold people's numbers and words: nobody but the owner reads the file. `SQLite` gives
 /// its log the mode of the database.
 const PRIVATE: u32 = 0o600;
+
+/// What stands before the address in the note of the lock.
+pub(super) const ADMIN_NOTE: &str = "admin API ";
 
 /// Longer than any note we write.
 const NOTE_BYTES_MAX: u64 = 256;

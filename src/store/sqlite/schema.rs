@@ -127,6 +127,14 @@ fn version(connection: &Connection, path: &Path) -> Result<usize, OpenError> {
     }
 }
 
+/// Refuses a file whose layout is not this version's: whoever only reads cannot bring it there.
+pub(super) fn check_current(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    match version(connection, path)? {
+        found if found == STEPS.len() => Ok(()),
+        found => Err(OpenError::Older { path: path.to_owned(), found, ours: STEPS.len() }),
+    }
+}
+
 /// Takes every step after `found`, each in a transaction of its own.
 fn migrate(connection: &mut Connection, found: usize) -> rusqlite::Result<()> {
     for (step, version) in STEPS.iter().zip(1_i64..).skip(found) {

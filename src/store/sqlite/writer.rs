@@ -109,6 +109,9 @@ impl Shared {
 
     /// Queues a job, and gives the answer when there is one.
     pub(super) async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, StoreError> {
+        if matches!(*lock(&self.trouble), Some(StoreError::ReadOnly)) {
+            return Err(StoreError::ReadOnly);
+        }
         let (reply, answer) = oneshot::channel();
         let job = job(reply);
         let bound = match &job {
@@ -148,6 +151,18 @@ impl Shared {
 
     fn is_troubled(&self, trouble: Option<StoreError>) {
         *lock(&self.trouble) = trouble;
+    }
+}
+
+// === impl Shared, for reading only ===
+
+impl Shared {
+    /// Nothing is written here: the totals are what the file says now.
+    pub(super) fn only_read(&self, connection: &Connection) -> rusqlite::Result<()> {
+        self.queue.close();
+        *lock(&self.trouble) = Some(StoreError::ReadOnly);
+        Ledger::read(connection)?.publish_all(&mut self.totals());
+        Ok(())
     }
 }
 

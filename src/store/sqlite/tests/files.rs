@@ -8,7 +8,7 @@ use super::Place;
 use crate::{
     metrics::Metrics,
     store::{
-        Settings, Store as _,
+        Settings, Store as _, StoreError,
         conformance::{admission, assert_balanced, due},
         sqlite::{OpenError, Sqlite, group::TARGETS_MAX, schema},
     },
@@ -222,4 +222,34 @@ async fn any_sql_tool_finds_an_event_and_its_deliveries_by_words() {
         .unwrap();
     assert_eq!((&*found.0, &*found.1), ("crm", "pending"));
     assert_eq!(found.2, "2027-01-15T08:00:00.000Z");
+}
+
+#[tokio::test]
+async fn a_store_opened_to_read_sees_what_a_relay_commits_and_changes_nothing() {
+    let place = Place::new();
+    let read = || Sqlite::open_to_read(&place.settings(), place.clock.clone());
+    let missing = read().unwrap_err();
+    assert!(matches!(missing, OpenError::Missing { .. }), "{missing}");
+    assert!(!place.path().exists(), "looking makes no file");
+
+    let admin = "127.0.0.1:9090".parse().unwrap();
+    let (clock, metrics) = (place.clock.clone(), Metrics::new());
+    let writer = Sqlite::open(&place.settings(), clock, &metrics, Some(admin)).unwrap();
+    let first = admission(&place.clock, &["crm"]);
+    let id = first.id;
+    writer.commit(first).await.unwrap();
+    let reader = read().unwrap();
+
+    assert_eq!(Sqlite::admin_of_holder(&place.path()), Some(admin));
+    assert_eq!(reader.event(id).await.unwrap().unwrap().id, id);
+    assert_eq!(reader.totals(), writer.totals());
+    assert_eq!(reader.refusal(), Some(StoreError::ReadOnly));
+    let refused = reader.commit(admission(&place.clock, &["crm"])).await.unwrap_err();
+    assert_eq!(refused, StoreError::ReadOnly);
+    writer.commit(admission(&place.clock, &["crm"])).await.unwrap();
+    reader.close().await.unwrap();
+    writer.close().await.unwrap();
+    assert_eq!(Sqlite::admin_of_holder(&place.path()), None, "the note goes with the relay");
+    let alone = read().unwrap();
+    assert_eq!(alone.event(id).await.unwrap().unwrap().id, id, "also when no relay runs");
 }
