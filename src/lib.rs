@@ -18,6 +18,10 @@ pub mod signature;
 pub mod store;
 
 #[cfg(doc)]
+#[doc = include_str!("docs/targets.md")]
+pub mod targets {}
+
+#[cfg(doc)]
 #[doc = include_str!("docs/guide.md")]
 pub mod guide {}
 

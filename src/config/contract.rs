@@ -311,6 +311,18 @@ const METHOD: Key =
     Key::optional("method", Kind::Word(&TARGET_METHODS), "How it is called.").or("\"POST\"");
 const FORMAT: Key =
     Key::optional("format", Kind::Word(&FORMATS), "What the body is.").or("\"cloudevents\"");
+const ALLOW_NETWORKS: Key = Key::optional(
+    "allow_networks",
+    Kind::List(&Kind::Network),
+    "The only networks it may be reached in; none written is any but link-local and metadata.",
+)
+.or("[]");
+const DENY_NETWORKS: Key = Key::optional(
+    "deny_networks",
+    Kind::List(&Kind::Network),
+    "The networks it is never reached in.",
+)
+.or("[]");
 const TIMEOUT: Key = Key::optional(
     "timeout",
     Kind::Duration(Zero::Refused),
@@ -343,7 +355,7 @@ const ORDER: Key =
 
 static TARGET_METHODS: Words = Words { now: &["POST", "PUT"], later: &[] };
 static FORMATS: Words =
-    Words { now: &["cloudevents"], later: &["cloudevents-binary", "raw", "template"] };
+    Words { now: &["cloudevents", "cloudevents-binary", "raw", "template"], later: &[] };
 static ORDERS: Words = Words { now: &["none"], later: &["per-call"] };
 
 /// `[defaults.target]`
@@ -352,6 +364,8 @@ pub static DEFAULTS_TARGET: Table = Table {
     keys: &[
         METHOD,
         FORMAT,
+        ALLOW_NETWORKS,
+        DENY_NETWORKS,
         TIMEOUT,
         CONNECT_TIMEOUT,
         CONCURRENCY,
@@ -372,7 +386,13 @@ pub static TARGET: Table = Table {
         Key::optional("file", Kind::Path, "A file of JSON lines; \"-\" is standard output."),
         METHOD,
         FORMAT,
-        Key::later("template", Kind::Text, "The template of the body."),
+        Key::optional(
+            "template",
+            Kind::TextOrFile,
+            "The body, as a template over the event; for format = \"template\".",
+        ),
+        Key::optional("content_type", Kind::Text, "What the template makes.")
+            .or_from("\"application/json\""),
         Key::optional("headers", Kind::Map(&Kind::Secret), "Headers of your own.").or("{}"),
         Key::optional(
             "auth",
@@ -380,7 +400,13 @@ pub static TARGET: Table = Table {
             "How the relay authenticates to the target.",
         ),
         Key::optional("sign", Kind::Table(&SIGN), "Standard Webhooks signatures."),
-        Key::later("tls", Kind::Table(&TLS), "Own authority and client certificate."),
+        Key::optional(
+            "tls",
+            Kind::Table(&TARGET_TLS),
+            "An authority of your own, and the certificate the relay shows.",
+        ),
+        ALLOW_NETWORKS,
+        DENY_NETWORKS,
         TIMEOUT,
         CONNECT_TIMEOUT,
         CONCURRENCY,
@@ -395,9 +421,14 @@ pub static TARGET: Table = Table {
 };
 
 /// The keys of a target that only an endpoint can have.
-pub(super) const HTTP_ONLY: [&str; 9] = [
+pub(super) const HTTP_ONLY: [&str; 14] = [
     "method",
     "format",
+    "template",
+    "content_type",
+    "tls",
+    "allow_networks",
+    "deny_networks",
     "headers",
     "auth",
     "sign",
@@ -415,6 +446,20 @@ pub static SIGN: Table = Table {
         Kind::Secrets,
         "whsec_ and the base64 of 24 to 64 bytes; of several, each signs.",
     )],
+};
+
+/// `tls` of a target.
+pub static TARGET_TLS: Table = Table {
+    doc: "Whom a target of https is trusted by, and who calls it.",
+    keys: &[
+        Key::optional(
+            "ca",
+            Kind::Path,
+            "Certificates of authorities, in PEM, instead of the system's.",
+        ),
+        Key::optional("cert", Kind::Path, "The relay's certificate, in PEM, its chain behind it."),
+        Key::optional("key", Kind::Path, "The key of that certificate, in PEM."),
+    ],
 };
 
 /// `retry` of a target.
@@ -448,7 +493,7 @@ pub static RETRY: Table = Table {
 /// `breaker` of a target.
 static BREAKER_TABLE: Table = Table { doc: "When to stop trying for a while.", keys: &[] };
 
-/// `tls` of a listener or a target.
+/// `tls` of a listener.
 static TLS: Table = Table { doc: "Certificates and keys.", keys: &[] };
 
 /// `[[routes]]`
@@ -468,7 +513,7 @@ pub static ROUTE: Table = Table {
 };
 
 /// Every table, for whoever asks what a key of some name may hold.
-pub(super) static TABLES: [&Table; 39] = [
+pub(super) static TABLES: [&Table; 40] = [
     &ROOT,
     &SERVER,
     &ADMIN,
@@ -487,6 +532,7 @@ pub(super) static TABLES: [&Table; 39] = [
     &TARGET_BASIC,
     &TARGET_HEADER,
     &SIGN,
+    &TARGET_TLS,
     &RETRY,
     &ROUTE,
     &MAP,

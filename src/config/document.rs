@@ -394,6 +394,7 @@ fn member_kind(kind: Option<&'static Kind>, name: &str) -> Option<&'static Kind>
             key_kind(&tables, name)
         }
         // The name of a variable or a file.
+        Kind::TextOrFile => (name == "file").then_some(&NAME),
         Kind::Secret | Kind::Secrets => matches!(name, "env" | "file").then_some(&NAME),
         _ => None,
     }

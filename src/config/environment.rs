@@ -7,6 +7,9 @@ use crate::secret::Secret;
 /// The longest secret file. A key or token has a few hundred bytes; more is the wrong file.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
+/// The longest other file: every authority of the world together has a quarter of it.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
 /// Where `{ env = … }` and `{ file = … }` look.
 #[derive(Clone, Debug)]
 pub struct Environment(Variables);
@@ -37,6 +40,8 @@ pub(super) enum Unavailable {
     Directory,
     #[error("is longer than {SECRET_BYTES_MAX} bytes, which no secret is")]
     TooLong,
+    #[error("is longer than {FILE_BYTES_MAX} bytes")]
+    FileTooLong,
     #[error("cannot be read: {0}")]
     Unreadable(#[from] std::io::Error),
 }
@@ -75,6 +80,24 @@ impl Environment {
             return Err(Unavailable::Empty);
         }
         Ok(Found { secret, exposed: false })
+    }
+
+    /// The content of a file that is no secret, as it is.
+    #[expect(clippy::unused_self, reason = "the environment is asked, whichever it is")]
+    pub(super) fn document(&self, path: &Path) -> Result<Vec<u8>, Unavailable> {
+        let file = File::open(path)?;
+        if file.metadata()?.is_dir() {
+            return Err(Unavailable::Directory);
+        }
+        let mut content = Vec::new();
+        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut content)?;
+        match content.len() {
+            0 => Err(Unavailable::Empty),
+            long if long > usize::try_from(FILE_BYTES_MAX).unwrap_or(usize::MAX) => {
+                Err(Unavailable::FileTooLong)
+            }
+            _ => Ok(content),
+        }
     }
 
     /// The content of a file, without the newline that editors and `echo` leave at its end.

@@ -62,6 +62,8 @@ pub enum Kind {
     Url,
     /// Any text that is not empty.
     Text,
+    /// Text that is written here, or `{ file = "path" }`.
+    TextOrFile,
     /// The name of an HTTP header.
     Header,
     /// The name of an HTTP header, or a list of its spellings.
@@ -197,6 +199,7 @@ impl Kind {
             Self::UrlPath => "a URL path such as \"/hooks/sales\"".into(),
             Self::Url => "a URL such as \"https://crm.example.com/events\"".into(),
             Self::Text => "text in quotes".into(),
+            Self::TextOrFile => "text in quotes, or { file = \"path\" }".into(),
             Self::Header => "the name of an HTTP header".into(),
             Self::Headers => "the name of an HTTP header, or a list of its spellings".into(),
             Self::Place => {
@@ -249,6 +252,7 @@ impl Kind {
             | Self::Path
             | Self::UrlPath
             | Self::Text
+            | Self::TextOrFile
             | Self::Header
             | Self::Headers
             | Self::Place

@@ -12,7 +12,8 @@
 //! the command is run in, not at the file's own.
 
 pub mod contract;
-pub mod environment;
+pub mod endpoint;
+mod environment;
 pub mod key;
 pub mod problem;
 

@@ -131,9 +131,12 @@ fn found(
             }
             Some(secret)
         }
-        Err(why @ (Unavailable::Empty | Unavailable::TooLong | Unavailable::Directory)) => {
-            node.wrong(format!("{what} {why}"), "")
-        }
+        Err(
+            why @ (Unavailable::Empty
+            | Unavailable::TooLong
+            | Unavailable::FileTooLong
+            | Unavailable::Directory),
+        ) => node.wrong(format!("{what} {why}"), ""),
         Err(why @ (Unavailable::Unset | Unavailable::Unreadable(_))) => {
             node.wrong(format!("{what} {why}"), remedy)
         }

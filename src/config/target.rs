@@ -9,14 +9,13 @@ use reqwest::Url;
 use super::{
     auth,
     contract::{HTTP_ONLY, SIGN},
-    excerpt,
+    endpoint, excerpt,
     fields::{Fields, Node},
     retry, secrets, value,
 };
 use crate::{
     delivery::{
         self,
-        address::AddressRules,
         target::{Auth, Http, Place, Settings, StatusRange},
     },
     route::TargetName,
@@ -97,6 +96,8 @@ pub(super) fn read(name: &str, fields: &Fields<'_>) -> Option<Settings> {
 pub(super) fn check_defaults(fields: &Fields<'_>) {
     common(fields);
     calls(fields);
+    fields.get("format", value::word);
+    endpoint::addresses(fields, None);
 }
 
 /// A file, or standard output.
@@ -115,7 +116,6 @@ fn common(fields: &Fields<'_>) -> Option<Common> {
 
 fn calls(fields: &Fields<'_>) -> Option<Calls> {
     let method = fields.get("method", value::method);
-    let format = fields.get("format", value::word);
     let timeout = fields.get("timeout", value::duration);
     let connect_timeout = fields.get("connect_timeout", value::duration);
     let success = fields.get("success", |node| value::some(node, value::code_range));
@@ -133,7 +133,6 @@ fn calls(fields: &Fields<'_>) -> Option<Calls> {
     if let (Some(success), Some(permanent)) = (&success, &permanent) {
         both_ends(fields, success, permanent);
     }
-    format?;
     Some(Calls {
         method: method?,
         timeout: timeout?,
@@ -176,6 +175,9 @@ fn http(fields: &Fields<'_>) -> Option<Http> {
     let auth = fields.get("auth", auth::of_target);
     let headers = fields.get("headers", |node| headers(node, auth.as_ref()));
     let sign = fields.get("sign", sign);
+    let format = endpoint::format(fields);
+    let tls = fields.written("tls").map(|node| endpoint::tls(&node, url.as_ref()));
+    let addresses = endpoint::addresses(fields, url.as_ref());
     let calls = calls?;
     Some(Http {
         url: url?,
@@ -183,8 +185,12 @@ fn http(fields: &Fields<'_>) -> Option<Http> {
         headers: headers?,
         auth,
         sign,
-        tls: None,
-        addresses: AddressRules::default(),
+        format: format?,
+        tls: match tls {
+            Some(read) => Some(read?),
+            None => None,
+        },
+        addresses: addresses?,
         timeout: calls.timeout,
         connect_timeout: calls.connect_timeout,
         success: calls.success,

@@ -92,12 +92,12 @@ fn every_default_in_the_shipped_file_is_the_default() {
 #[test]
 fn every_example_in_the_shipped_file_is_valid() {
     let written = with_examples_written(&with_defaults_written(SHIPPED));
-    let written = written.replace("to = [\"archive\"]", "to = [\"archive\", \"crm\"]");
+    let written = written.replace("to = [\"archive\"]", "to = [\"archive\", \"crm\", \"chat\"]");
 
     let (config, warnings) = parse(&written).unwrap();
 
     assert_eq!(warnings, []);
-    assert_eq!(config.delivery.targets.len(), 2);
+    assert_eq!(config.delivery.targets.len(), 3);
     assert!(config.admin.token.is_some());
 }
 
@@ -111,12 +111,18 @@ fn the_shipped_file_shows_every_key_with_its_default() {
         ("[defaults.target]", &contract::DEFAULTS_TARGET, &[]),
         // The one is MOBtexting's, the other a custom provider's.
         ("[sources.julian]", &contract::SOURCE, &["validation_key", "map"]),
-        // What a target inherits stands in `[defaults.target]`; a file stands in another target.
+        // What a target inherits stands in `[defaults.target]`; the others in other targets, and
+        // `tls` in a remark, for its files must exist.
         (
             "[targets.crm]",
             &contract::TARGET,
             &[
                 "file",
+                "template",
+                "content_type",
+                "tls",
+                "allow_networks",
+                "deny_networks",
                 "method",
                 "format",
                 "timeout",
@@ -377,6 +383,20 @@ fn every_source_of_the_guide_loads() {
 }
 
 #[test]
+fn every_target_of_its_page_loads() {
+    let page = include_str!("../docs/targets.md");
+    let blocks: Vec<_> = page.split("```toml\n").skip(1).collect();
+    for block in &blocks {
+        let block = block.split("```").next().unwrap();
+        let (config, warnings) = parse(&format!("{block}\n[[routes]]\nto = [\"chat\"]\n")).unwrap();
+        assert_eq!(config.delivery.targets.len(), 1);
+        let warnings: Vec<_> = warnings.iter().map(|warning| &warning.message).collect();
+        assert_eq!(warnings, ["there is no source: no callback is accepted"]);
+    }
+    assert_eq!(blocks.len(), 1);
+}
+
+#[test]
 fn every_reason_of_the_event_can_be_written() {
     let reasons: Vec<&str> = crate::event::Reason::ALL.iter().map(|word| word.as_str()).collect();
 
@@ -556,6 +576,8 @@ kind = "bearer"
 token = { env = "TOKEN" }
 [targets.e.sign]
 secret = { env = "CRM_SIGNING_SECRET" }
+[targets.e.tls]
+ca = "tests/fixtures/config/authority.pem"
 [targets.e.retry]
 [targets.f]
 url = "https://crm.example.com/events"
@@ -617,6 +639,7 @@ fn sections() -> Vec<(&'static str, &'static Table)> {
         ("[targets.f.auth]", variant(&contract::TARGET_AUTH, "basic")),
         ("[targets.g.auth]", variant(&contract::TARGET_AUTH, "header")),
         ("[targets.e.sign]", &contract::SIGN),
+        ("[targets.e.tls]", &contract::TARGET_TLS),
         ("[targets.e.retry]", &contract::RETRY),
         ("[targets.h]", &contract::TARGET),
         ("[[routes]]", &contract::ROUTE),

@@ -3,9 +3,10 @@
 //! Has no branch of fate: timeout, refusal, status and oversized answer are all an [`Outcome`].
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT},
 };
 use jiff::Timestamp;
 use prometheus::IntCounter;
@@ -15,13 +16,15 @@ use crate::{
     delivery::{
         client::{Client, ClientError, Destination, Tls},
         file::Lines,
+        format::{Format, Message},
         target::{Auth, Http},
         verdict::{Met, Outcome},
     },
     drain::Drain,
+    event::TraceParent,
     secret::Secret,
     signature::{SecretError, StandardWebhooks},
-    store::{Cause, Delivery},
+    store::{Cause, Delivery, Store},
 };
 
 /// The way to a target.
@@ -42,6 +45,7 @@ pub(super) struct Endpoint {
     client: Client,
     /// Those that are the same for every request.
     headers: HeaderMap,
+    format: Format,
     signer: Option<StandardWebhooks>,
 }
 
@@ -76,12 +80,20 @@ impl Way {
     }
 
     /// Makes the attempt.
-    pub(super) async fn attempt(&self, delivery: &Delivery, now: Timestamp) -> Outcome {
+    pub(super) async fn attempt(
+        &self,
+        delivery: &Delivery,
+        store: &dyn Store,
+        now: Timestamp,
+    ) -> Outcome {
         match self {
-            Self::Http(endpoint) => {
-                let headers = endpoint.headers(delivery, now);
-                endpoint.client.send(headers, delivery.json.clone()).await
-            }
+            Self::Http(endpoint) => match endpoint.message(delivery, store).await {
+                Ok(message) => {
+                    let (headers, body) = endpoint.request(delivery, message, now);
+                    endpoint.client.send(headers, body).await
+                }
+                Err(outcome) => outcome,
+            },
             Self::Lines(lines) => match lines.write(delivery.json.clone()).await {
                 Ok(()) => Outcome { met: Met::Written, error: None, snippet: None },
                 Err(error) => {
@@ -109,9 +121,11 @@ impl Endpoint {
         let signer = http.sign.as_ref().map(StandardWebhooks::new).transpose()?;
         let mut headers = HeaderMap::with_capacity(http.headers.len() + HEADERS_OURS);
         headers.insert(ACCEPT, ANYTHING);
-        headers.insert(CONTENT_TYPE, STRUCTURED);
+        if let Some(content_type) = http.format.content_type() {
+            headers.insert(CONTENT_TYPE, content_type);
+        }
         headers.insert(USER_AGENT, US);
-        // After the two above, which it replaces: a target may want them otherwise.
+        // After those above, which it replaces: a target may want them otherwise.
         headers.extend(http.headers.clone());
         if let Some(auth) = &http.auth {
             let (name, value) = credentials(auth)?;
@@ -130,22 +144,48 @@ impl Endpoint {
             own.as_ref().unwrap_or(system),
             connections,
         )?;
-        Ok(Self { client, headers, signer })
+        Ok(Self { client, headers, format: http.format.clone(), signer })
     }
 
-    fn headers(&self, delivery: &Delivery, now: Timestamp) -> HeaderMap {
+    /// What is sent, or what came of the attempt when nothing can be.
+    async fn message(&self, delivery: &Delivery, store: &dyn Store) -> Result<Message, Outcome> {
+        let failed = |met, error: String| Outcome { met, error: Some(error), snippet: None };
+        let request = if self.format.needs_request() {
+            let event = store.event(delivery.event).await.map_err(|error| {
+                failed(Met::NotMade, format!("the callback is not to be had: {error}"))
+            })?;
+            event.map(|event| event.request)
+        } else {
+            None
+        };
+        self.format.message(&delivery.json, request.as_ref()).map_err(|error| {
+            let mut error = error.to_string();
+            error.truncate(error.floor_char_boundary(ERROR_BYTES_MAX));
+            failed(Met::Failed(Cause::Render), error)
+        })
+    }
+
+    /// The headers and the body.
+    fn request(&self, delivery: &Delivery, message: Message, now: Timestamp) -> (HeaderMap, Bytes) {
         let mut headers = self.headers.clone();
+        headers.extend(message.headers);
+        if message.body.is_empty() {
+            // Of nothing nobody says the length by himself, and some servers refuse that.
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         let id = delivery.event.to_string();
         let timestamp = now.as_second();
         if let Some(signer) = &self.signer {
-            let signatures = signer.sign(&id, timestamp, &delivery.json);
+            let signatures = signer.sign(&id, timestamp, &message.body);
             insert(&mut headers, WEBHOOK_SIGNATURE, signatures);
         }
         insert(&mut headers, WEBHOOK_ID, id);
         headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(timestamp));
         headers.insert(ATTEMPT, HeaderValue::from(delivery.attempts.saturating_add(1)));
         headers.insert(ROUND, HeaderValue::from(delivery.round));
-        headers
+        let trace = TraceParent::of_event(delivery.event);
+        insert(&mut headers, TRACEPARENT, trace.header(fastrand::u64(..)));
+        (headers, message.body)
     }
 }
 
@@ -173,17 +213,18 @@ fn credentials(auth: &Auth) -> Result<(HeaderName, HeaderValue), EndpointError> 
     Ok((name, value))
 }
 
-/// CloudEvents, structured.
-const STRUCTURED: HeaderValue =
-    HeaderValue::from_static("application/cloudevents+json; charset=utf-8");
 const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
 const US: HeaderValue = HeaderValue::from_static(concat!("hookswitch/", env!("CARGO_PKG_VERSION")));
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const ATTEMPT: HeaderName = HeaderName::from_static("hookswitch-attempt");
 const ROUND: HeaderName = HeaderName::from_static("hookswitch-round");
 
 /// The names above, host and credentials: so that the map of a request never grows.
-const HEADERS_OURS: usize = 10;
+const HEADERS_OURS: usize = 11;
+
+/// What the store keeps of an error's words.
+const ERROR_BYTES_MAX: usize = 1024;

@@ -79,7 +79,7 @@ pub(super) async fn run(shared: Arc<Shared>, delivery: Delivery, pass: Pass) -> 
     let number = delivery.attempts.saturating_add(1);
     let at = shared.clock.now();
     let began = Instant::now();
-    let attempt = shared.target.way.attempt(&delivery, at);
+    let attempt = shared.target.way.attempt(&delivery, &*shared.store, at);
     let outcome = AssertUnwindSafe(attempt).catch_unwind().await.unwrap_or_else(|_| panicked());
     let took = began.elapsed();
     // The exchange is over: the next one need not wait until this one is on disk.

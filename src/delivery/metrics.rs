@@ -138,6 +138,7 @@ const HTTP_FAILURES: &[Cause] = &[
     Cause::Reset,
     Cause::Oversized,
     Cause::Protocol,
+    Cause::Render,
     Cause::Panic,
 ];
 

@@ -13,12 +13,14 @@ mod client;
 mod dispatcher;
 mod errand;
 mod file;
+pub mod format;
 mod gate;
 mod health;
 mod lane;
 mod metrics;
 pub mod retry;
 pub mod target;
+pub mod template;
 pub mod verdict;
 
 #[cfg(test)]

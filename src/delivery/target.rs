@@ -11,6 +11,7 @@ use crate::{
         attempt::{Endpoint, EndpointError, Way},
         client::{Tls, tls},
         file::{Lines, Sink},
+        format::Format,
         retry,
         verdict::Rules,
     },
@@ -50,6 +51,8 @@ pub struct Http {
     pub url: reqwest::Url,
     /// POST or PUT.
     pub method: Method,
+    /// What the body is.
+    pub format: Format,
     /// Configured headers; values that are secrets are marked sensitive.
     pub headers: HeaderMap,
     /// How the relay authenticates to the target.

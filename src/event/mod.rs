@@ -4,10 +4,12 @@
 //! the rules for the values in it (phone numbers, instants). Everything here is pure.
 
 mod call_event;
+mod golden;
 mod id;
 pub mod instant;
 pub mod number;
 pub mod schema;
+mod trace;
 pub mod value;
 mod word;
 
@@ -15,5 +17,7 @@ pub use call_event::{
     Action, Agent, Call, CallEvent, Campaign, Contact, DATA_SCHEMA, Data, Envelope, Leg, Meeting,
     Moment, Number, Outcome, Sequence, SourceName,
 };
+pub use golden::GOLDEN;
 pub use id::EventId;
+pub use trace::TraceParent;
 pub use word::{AnsweredBy, Direction, Reason, Status, Warning};

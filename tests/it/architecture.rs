@@ -81,7 +81,9 @@ const PURE: &[&str] = &[
     "route.rs",
     "signature.rs",
     "ingest/read.rs",
+    "delivery/format.rs",
     "delivery/retry.rs",
+    "delivery/template.rs",
     "delivery/verdict.rs",
 ];
 

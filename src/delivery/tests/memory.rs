@@ -18,7 +18,7 @@ use crate::{
     store::{
         Admission, Answer, Attempt, BuryReason, DeadFilter, DeadLetter, Delivery, DeliveryId,
         DeliveryRecord, Due, EventCursor, EventFilter, EventPage, Order, PastAttempt, Receipt,
-        Settlement, Store, StoreError, StoredEvent, Totals,
+        Settlement, Store, StoreError, StoredEvent, StoredRequest, Totals,
     },
 };
 
@@ -156,8 +156,26 @@ impl Store for Memory {
         unasked()
     }
 
-    fn event(&self, _: EventId) -> Answer<'_, Option<StoredEvent>> {
-        unasked()
+    fn event(&self, id: EventId) -> Answer<'_, Option<StoredEvent>> {
+        let rows = self.rows.lock().unwrap();
+        let row = rows.iter().find(|row| row.event == id).cloned();
+        drop(rows);
+        let event = row.map(|row| StoredEvent {
+            id,
+            source: SourceName::new("julian"),
+            provider: "11x".to_owned(),
+            received_at: row.since,
+            state: "routed",
+            reason: None,
+            request: StoredRequest {
+                method: "POST".to_owned(),
+                query: String::new(),
+                content_type: Some("text/x-odd".to_owned()),
+                body: Bytes::from_static(b"CallSid=c1"),
+            },
+            json: Some(row.json),
+        });
+        Box::pin(async { Ok(event) })
     }
 
     fn dead_letters(

@@ -1,9 +1,11 @@
 //! Delivery against scripted receivers and a store in memory.
 
 mod answers;
+mod connections;
 mod memory;
 mod receiver;
 mod requests;
+mod secure;
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -26,6 +28,7 @@ use crate::{
         attempt::Way,
         client::Tls,
         errand::Shared,
+        format::Format,
         lane::Lane,
         retry,
         target::{self, Http, Place, StatusRange, Target},
@@ -101,6 +104,7 @@ fn http(name: &str, url: &str) -> target::Settings {
         place: Place::Http(Box::new(Http {
             url: url.parse().unwrap(),
             method: Method::POST,
+            format: Format::CloudEvents,
             headers: HeaderMap::new(),
             auth: None,
             sign: None,

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::{
-    delivery::target::Auth,
+    delivery::{target::Auth, template::Template},
+    event::TraceParent,
     secret::{Secret, Secrets},
 };
 
@@ -31,6 +32,9 @@ async fn a_request_is_a_structured_cloudevent_under_its_stable_id() {
     assert!(headers.remove("host").unwrap().starts_with("127.0.0.1:"));
     let id: uuid::Uuid = headers.remove("webhook-id").unwrap().parse().unwrap();
     assert_eq!(id.get_version_num(), 7);
+    let trace = headers.remove("traceparent").unwrap();
+    assert!(trace.starts_with(&format!("00-{}-", id.simple())), "{trace}");
+    assert!(TraceParent::parse(&trace).is_some(), "{trace}");
     let expected = [
         ("content-type", "application/cloudevents+json; charset=utf-8"),
         ("content-length", "10"),
@@ -47,25 +51,80 @@ async fn a_request_is_a_structured_cloudevent_under_its_stable_id() {
 
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "the other library reads the wall clock")]
-async fn a_signed_request_is_verified_by_an_independent_library() {
-    const SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+async fn a_signed_request_of_any_format_is_verified_by_an_independent_library() {
+    const SECRETS: [&str; 2] = [
+        "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+        "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
+    ];
+    let template = Template::new("id: {{ id }}".into(), "text/plain").unwrap();
+    for (format, body) in [
+        (Format::CloudEvents, r#"{"id":"a"}"#),
+        (Format::CloudEventsBinary, ""),
+        (Format::Raw, "CallSid=c1"),
+        (Format::Template(template), "id: a"),
+    ] {
+        let receiver = Receiver::start(|_| OK).await;
+        let mut settings = http("crm", &receiver.url);
+        if let Place::Http(http) = &mut settings.place {
+            http.sign = Some(Secrets::new(SECRETS.map(Secret::new).to_vec()));
+            http.format = format.clone();
+        }
+        let world = World::start(vec![settings]);
+        world.clock.advance(Timestamp::now().duration_since(noon()).unsigned_abs());
+        world.enqueue(&["crm"]);
+        world.delivered("crm", 1).await;
+
+        let seen = receiver.requests().remove(0);
+
+        assert_eq!(String::from_utf8_lossy(&seen.body), body, "{format:?}");
+        let mut headers = HeaderMap::new();
+        for name in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
+            headers.insert(name, seen.headers[name].parse().unwrap());
+        }
+        for secret in SECRETS {
+            let webhook = standardwebhooks::Webhook::new(secret).unwrap();
+            webhook.verify(&seen.body, &headers).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_format_has_its_own_headers() {
+    let binary = request(|http| http.format = Format::CloudEventsBinary).await;
+    assert_eq!(binary.headers["ce-id"], "a");
+    assert!(!binary.headers.contains_key("content-type"));
+
+    let raw = request(|http| http.format = Format::Raw).await;
+    assert_eq!(raw.headers["content-type"], "text/x-odd");
+
+    let template = Template::new("{{ id }}".into(), "text/plain; charset=utf-8").unwrap();
+    let made = request(|http| http.format = Format::Template(template)).await;
+    assert_eq!(made.headers["content-type"], "text/plain; charset=utf-8");
+}
+
+#[tokio::test]
+async fn what_no_template_can_be_made_of_is_a_dead_letter_with_the_reason() {
     let receiver = Receiver::start(|_| OK).await;
     let mut settings = http("crm", &receiver.url);
     if let Place::Http(http) = &mut settings.place {
-        http.sign = Some(Secrets::new(vec![Secret::new(SECRET)]));
+        let template = Template::new("{{ data.call.id }}".into(), "text/plain").unwrap();
+        http.format = Format::Template(template);
     }
     let world = World::start(vec![settings]);
-    world.clock.advance(Timestamp::now().duration_since(noon()).unsigned_abs());
     world.enqueue(&["crm"]);
-    world.delivered("crm", 1).await;
 
-    let seen = receiver.requests().remove(0);
+    let row = world.attempted("crm", 1).await;
 
-    let mut headers = HeaderMap::new();
-    for name in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
-        headers.insert(name, seen.headers[name].parse().unwrap());
+    assert_eq!(row.state, State::Dead(BuryReason::Unrenderable));
+    let error = row.attempts[0].error.as_deref().unwrap();
+    assert_eq!(error, "the template fails: undefined value (data.call, line 1)");
+    assert_eq!(receiver.count(), 0);
+    for line in [
+        r#"hookswitch_delivery_attempts_total{cause="render",outcome="buried",target="crm"} 1"#,
+        r#"hookswitch_dead_letters_total{reason="unrenderable",target="crm"} 1"#,
+    ] {
+        eventually(line, || world.registry.page().contains(line)).await;
     }
-    standardwebhooks::Webhook::new(SECRET).unwrap().verify(&seen.body, &headers).unwrap();
 }
 
 #[tokio::test]

@@ -1,0 +1,315 @@
+//! A body made from an event by a template.
+//!
+//! Bounded in what it may compute, in how deep it may call and in what it may write: the event
+//! that goes in was made by a stranger. Where the body is JSON every value is written as JSON,
+//! so that no text of an event can end the string it stands in. Pure.
+
+use std::{fmt, io, sync::Arc};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
+use serde::de::IgnoredAny;
+
+use crate::event::GOLDEN;
+
+/// A template that was read. Cloning shares it.
+#[derive(Clone)]
+pub struct Template(Arc<Compiled>);
+
+struct Compiled {
+    environment: Environment<'static>,
+    content_type: HeaderValue,
+    is_json: bool,
+}
+
+/// Why a template cannot be used, or makes nothing of an event.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// It is no template.
+    #[error("{0}")]
+    Syntax(Told),
+    /// It fails on an event.
+    #[error("the template fails: {0}")]
+    Fails(Told),
+    /// It writes too much.
+    #[error("the template makes more than {OUTPUT_BYTES_MAX} bytes")]
+    TooLong,
+    /// What it makes is not what it says.
+    #[error("what the template makes is not JSON: {0}")]
+    NotJson(serde_json::Error),
+    /// The event that goes in is damaged.
+    #[error("the stored event cannot be read: {0}")]
+    Event(serde_json::Error),
+    /// The content type fits in no header.
+    #[error("no header can carry this content type")]
+    ContentType,
+}
+
+/// An error of the template engine, in one line, with the words of the template it is about.
+#[derive(Debug)]
+pub struct Told {
+    error: minijinja::Error,
+    about: Option<String>,
+}
+
+/// How a template does on the golden events.
+#[derive(Debug, Default)]
+pub struct Trial {
+    /// How many there were.
+    pub events: usize,
+    /// Those it fails on, each by its name.
+    pub failed: Vec<(&'static str, TemplateError)>,
+}
+
+// === impl Template ===
+
+impl Template {
+    /// Reads a template whose output has this content type.
+    pub fn new(source: String, content_type: &str) -> Result<Self, TemplateError> {
+        let is_json = is_json(content_type);
+        let content_type =
+            HeaderValue::from_str(content_type).map_err(|_| TemplateError::ContentType)?;
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_fuel(Some(FUEL));
+        environment.set_recursion_limit(RECURSION_MAX);
+        environment.set_auto_escape_callback(move |_| {
+            if is_json { AutoEscape::Json } else { AutoEscape::None }
+        });
+        environment.add_filter("escaped", escaped);
+        // Else the first of all errors would hold the whole template and what it was given.
+        environment.set_debug(false);
+        let syntax = |error| TemplateError::Syntax(Told { error, about: None });
+        environment.add_template_owned(NAME, source).map_err(syntax)?;
+        Ok(Self(Arc::new(Compiled { environment, content_type, is_json })))
+    }
+
+    /// Makes the body.
+    pub(super) fn render(&self, json: &[u8]) -> Result<Bytes, TemplateError> {
+        let Compiled { environment, is_json, .. } = &*self.0;
+        let event: Value = serde_json::from_slice(json).map_err(TemplateError::Event)?;
+        let fails = |error, source| TemplateError::Fails(Told::new(error, source));
+        let template = environment.get_template(NAME).map_err(|error| fails(error, ""))?;
+        let mut output = Capped::default();
+        match template.render_captured_to(event, &mut output) {
+            Ok(_) => {}
+            Err(_) if output.is_full => return Err(TemplateError::TooLong),
+            Err(error) => return Err(fails(error, template.source())),
+        }
+        if *is_json {
+            let checked = serde_json::from_slice::<IgnoredAny>(&output.bytes);
+            checked.map_err(TemplateError::NotJson)?;
+        }
+        Ok(output.bytes.into())
+    }
+
+    /// What the body is.
+    pub(super) fn content_type(&self) -> HeaderValue {
+        self.0.content_type.clone()
+    }
+
+    /// Tries it on what the callbacks of every provider become.
+    pub fn trial(&self) -> Trial {
+        let mut trial = Trial::default();
+        for &(name, event) in GOLDEN {
+            trial.events += 1;
+            if let Err(error) = self.render(event.as_bytes()) {
+                trial.failed.push((name, error));
+            }
+        }
+        trial
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Template(…)")
+    }
+}
+
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let essence = essence.to_ascii_lowercase();
+    essence == "application/json" || essence.ends_with("+json")
+}
+
+/// The text of a value as it stands between the quotes of a JSON string; of null nothing.
+fn escaped(value: &Value) -> Result<Value, minijinja::Error> {
+    if value.is_none() {
+        return Ok(Value::from_safe_string(String::new()));
+    }
+    let quoted = serde_json::to_string(&value.to_string()).map_err(|error| {
+        minijinja::Error::new(ErrorKind::BadSerialization, "not text").with_source(error)
+    })?;
+    let inside = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
+    Ok(Value::from_safe_string(inside.to_owned()))
+}
+
+/// The one template of its environment.
+const NAME: &str = "template";
+
+/// Steps and data of one rendering: a few milliseconds of a processor, and far more than a loop
+/// over the longest transcript takes.
+const FUEL: u64 = 1_000_000;
+
+/// Macros within macros.
+const RECURSION_MAX: usize = 64;
+
+/// Twice the longest body a preset takes.
+const OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+// === impl TemplateError ===
+
+impl TemplateError {
+    /// The line of the template, from 1.
+    pub fn line(&self) -> Option<usize> {
+        match self {
+            Self::Syntax(told) | Self::Fails(told) => told.error.line(),
+            _ => None,
+        }
+    }
+}
+
+// === impl Told ===
+
+impl Told {
+    fn new(error: minijinja::Error, source: &str) -> Self {
+        let about = error.range().and_then(|range| source.get(range));
+        let about = about.filter(|about| about.len() <= ABOUT_BYTES_MAX).map(str::to_owned);
+        Self { error, about }
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.error.kind())?;
+        if let Some(detail) = self.error.detail() {
+            write!(f, ": {detail}")?;
+        }
+        match (&self.about, self.error.line()) {
+            (Some(about), Some(line)) => write!(f, " ({about}, line {line})"),
+            (None, Some(line)) => write!(f, " (line {line})"),
+            (_, None) => Ok(()),
+        }
+    }
+}
+
+/// Longer words of a template say less than its line.
+const ABOUT_BYTES_MAX: usize = 100;
+
+// === impl Capped ===
+
+/// Output that ends at its limit.
+#[derive(Default)]
+struct Capped {
+    bytes: Vec<u8>,
+    is_full: bool,
+}
+
+impl io::Write for Capped {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len().saturating_add(bytes.len()) > OUTPUT_BYTES_MAX {
+            self.is_full = true;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENT: &[u8] =
+        br#"{"id":"e1","data":{"call":{"id":"a\"b</x>","from":null,"legs":[1,2]}}}"#;
+
+    fn json(source: &str) -> Template {
+        Template::new(source.to_owned(), "application/json").unwrap()
+    }
+
+    fn made(template: &Template) -> String {
+        String::from_utf8(template.render(EVENT).unwrap().into()).unwrap()
+    }
+
+    #[test]
+    fn where_the_body_is_json_no_text_of_an_event_ends_its_string() {
+        let plain = json(r#"{"call": {{ data.call.id }}, "from": {{ data.call.from }}}"#);
+        assert_eq!(made(&plain), r#"{"call": "a\"b</x>", "from": null}"#);
+        let inside =
+            json(r#"{"text": "call {{ data.call.id | escaped }}{{ data.call.from | escaped }}"}"#);
+        assert_eq!(made(&inside), r#"{"text": "call a\"b</x>"}"#);
+        let value: serde_json::Value =
+            serde_json::from_str(&made(&json(r#"{"legs": {{ data.call | tojson }}}"#))).unwrap();
+        assert_eq!(value["legs"]["id"], "a\"b</x>");
+        assert_eq!(made(&json("{{ data.call.legs }}")), "[1,2]");
+    }
+
+    #[test]
+    fn where_it_is_text_values_are_written_as_they_are() {
+        let text = Template::new("{{ data.call.id }} {{ id | urlencode }}".into(), "text/plain");
+
+        assert_eq!(made(&text.unwrap()), "a\"b</x> e1");
+    }
+
+    #[test]
+    fn a_field_that_is_not_there_is_an_error_with_its_line() {
+        let template = json("{\n\"from\": {{ data.call.from.e164 }} }");
+
+        let error = template.render(EVENT).unwrap_err();
+
+        assert_eq!(error.line(), Some(2));
+        assert!(error.to_string().starts_with("the template fails: undefined value"), "{error}");
+        assert!(!error.to_string().contains("</x>"));
+    }
+
+    #[test]
+    fn what_is_not_json_though_it_says_so_is_an_error() {
+        let error = json(r#"{"call": "{{ data.call.id }}"}"#).render(EVENT).unwrap_err();
+
+        assert!(matches!(error, TemplateError::NotJson(_)), "{error}");
+        let loose = Template::new("{oops".into(), "text/plain").unwrap();
+        assert_eq!(made(&loose), "{oops");
+    }
+
+    #[test]
+    fn time_depth_and_length_are_bounded() {
+        let endless = json(
+            "{% for a in range(1000) %}{% for b in range(1000) %}{% for c in range(1000) %}1{% endfor %}{% endfor %}{% endfor %}",
+        );
+        assert!(matches!(endless.render(EVENT), Err(TemplateError::Fails(_))));
+        let deep = json("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}");
+        assert!(matches!(deep.render(EVENT), Err(TemplateError::Fails(_))));
+        let long = "x".repeat(1024 * 1024);
+        let long = json(&format!("{{% for a in range(20) %}}{long}{{% endfor %}}"));
+        assert!(matches!(long.render(EVENT), Err(TemplateError::TooLong)));
+        let double = "{% set ns = namespace(x='xxxxxxxx') %}{% for a in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}1";
+        assert!(matches!(json(double).render(EVENT), Err(TemplateError::Fails(_))));
+    }
+
+    #[test]
+    fn a_template_that_cannot_be_read_says_where() {
+        let error = Template::new("{\n{{ data.".into(), "application/json").unwrap_err();
+
+        assert_eq!(error.line(), Some(2));
+        assert!(error.to_string().starts_with("syntax error"), "{error}");
+        let error = Template::new("{}".into(), "a\nb").unwrap_err();
+        assert!(matches!(error, TemplateError::ContentType));
+    }
+
+    #[test]
+    fn a_template_is_tried_on_the_golden_events_of_every_provider() {
+        let sound = json(r#"{"id": {{ id }}, "status": {{ data.call.status }}}"#).trial();
+        assert!(sound.failed.is_empty() && sound.events == GOLDEN.len());
+        let partly = json(r#"{"to": {{ data.call.to.e164 }}}"#).trial();
+        assert!(partly.failed.iter().any(|(name, _)| *name == "11x/minimal"), "{partly:?}");
+        assert!(partly.failed.len() < partly.events);
+        let never = json("{{ data.cal.id }}").trial();
+        assert_eq!(never.failed.len(), never.events);
+    }
+}

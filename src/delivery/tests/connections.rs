@@ -1,0 +1,99 @@
+//! Which connections are opened, used again, and refused.
+
+use super::*;
+
+fn opened(world: &World) -> u64 {
+    let page = world.registry.page();
+    let series = "hookswitch_target_connections_total{target=\"crm\"} ";
+    let line = page.lines().find_map(|line| line.strip_prefix(series)).unwrap();
+    line.parse().unwrap()
+}
+
+fn with_rules(url: &str, allow: &[&str], deny: &[&str]) -> target::Settings {
+    let networks = |written: &[&str]| written.iter().map(|net| net.parse().unwrap()).collect();
+    let mut settings = http("crm", url);
+    if let Place::Http(http) = &mut settings.place {
+        http.addresses = AddressRules { allow: networks(allow), deny: networks(deny) };
+    }
+    settings
+}
+
+/// The error of the first attempt, which no request came of.
+async fn refused(settings: target::Settings, receiver: &Receiver) -> String {
+    let world = World::start(vec![settings]);
+    world.enqueue(&["crm"]);
+    let row = world.attempted("crm", 1).await;
+    let line =
+        r#"hookswitch_delivery_attempts_total{cause="denied",outcome="retry",target="crm"} 1"#;
+    eventually("the counter", || world.registry.page().contains(line)).await;
+    assert_eq!((receiver.count(), opened(&world)), (0, 0));
+    row.attempts[0].error.clone().unwrap()
+}
+
+#[tokio::test]
+async fn connections_are_used_again_and_counted_when_they_are_opened() {
+    let crm = Receiver::start(|_| Act::Answer(200, &[], b"thanks")).await;
+    let world = World::start(vec![http("crm", &crm.url)]);
+    assert_eq!(opened(&world), 0);
+
+    for _ in 0..100 {
+        world.enqueue(&["crm"]);
+    }
+
+    world.delivered("crm", 100).await;
+    let opened = opened(&world);
+    assert!((1..=4).contains(&opened), "{opened} connections for 4 slots");
+}
+
+#[tokio::test]
+async fn a_connection_the_target_closed_while_it_was_idle_costs_no_attempt() {
+    // Answers, and closes as soon as nobody looks.
+    let crm = Receiver::start(|_| Act::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")).await;
+    let mut settings = http("crm", &crm.url);
+    settings.concurrency = 1;
+    let world = World::start(vec![settings]);
+
+    for sent in 1..=20 {
+        world.enqueue(&["crm"]);
+        world.delivered("crm", sent).await;
+    }
+
+    assert!(world.store.rows("crm").iter().all(|row| row.attempts.len() == 1));
+}
+
+#[tokio::test]
+async fn a_denied_address_is_an_error_of_its_own_and_is_not_connected_to() {
+    let receiver = Receiver::start(|_| OK).await;
+
+    let literal = refused(with_rules(&receiver.url, &[], &["127.0.0.0/8"]), &receiver).await;
+    assert_eq!(literal, "127.0.0.1 is refused: deny_networks has 127.0.0.0/8");
+    let other = refused(with_rules(&receiver.url, &["10.0.0.0/8"], &[]), &receiver).await;
+    assert_eq!(other, "127.0.0.1 is refused: it is not in allow_networks");
+}
+
+#[tokio::test]
+async fn what_a_name_resolves_to_is_checked_and_not_the_name() {
+    let receiver = Receiver::start(|_| OK).await;
+    let url = receiver.url.replace("127.0.0.1", "localhost");
+    let both = ["127.0.0.0/8", "::1/128"];
+
+    for url in [url.clone(), url.replace("http:", "https:")] {
+        let error = refused(with_rules(&url, &[], &both), &receiver).await;
+        assert!(error.contains("is refused: deny_networks has "), "{error}");
+        assert!(!error.contains("hush"), "{error}");
+    }
+    let world = World::start(vec![with_rules(&url, &["127.0.0.0/8"], &[])]);
+    world.enqueue(&["crm"]);
+    world.delivered("crm", 1).await;
+}
+
+#[tokio::test]
+async fn the_address_of_cloud_metadata_is_denied_without_being_told() {
+    let receiver = Receiver::start(|_| OK).await;
+
+    for host in ["169.254.169.254", "[fd00:ec2::254]", "[::ffff:169.254.169.254]"] {
+        let settings = http("crm", &format!("http://{host}/latest/meta-data/"));
+        let error = refused(settings, &receiver).await;
+        assert!(error.contains("only allow_networks opens it"), "{error}");
+    }
+}
