@@ -133,7 +133,7 @@ fn curl(relay: SocketAddr, sample: &Sample) -> String {
         .iter()
         .map(|(name, value)| format!("     -H '{name}: {value}' \\\n"))
         .collect();
-    let (path, body) = (sample.path, sample.body.lines().map(str::trim).collect::<String>());
+    let (path, body) = (&sample.path, sample.body.lines().map(str::trim).collect::<String>());
     format!("   curl 'http://{relay}/hooks/{path}' \\\n{headers}     -d '{body}'\n")
 }
 
@@ -148,7 +148,7 @@ async fn post(to: SocketAddr, sample: &Sample) -> Result<(StatusCode, String), T
         request = request.header(*name, value);
     }
     let request = request
-        .body(Full::new(Bytes::from_static(sample.body.as_bytes())))
+        .body(Full::new(Bytes::from(sample.body.clone())))
         .map_err(|error| error.to_string())?;
     let exchange = async {
         let answer = sender.send_request(request).await?;

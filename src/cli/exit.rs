@@ -11,14 +11,26 @@ pub(crate) enum Exit {
     Failed,
     /// 64: the command line is wrong.
     Usage,
+    /// 66: there is nothing of that name.
+    NotFound,
+    /// 68: no relay answers, or nobody at the URL.
+    NoRelay,
     /// 69: an address is in use or cannot be taken.
     Unavailable,
-    /// 73: the store cannot be opened or created, or is from a newer version.
+    /// 73: the store cannot be opened or created.
     Store,
+    /// 74: the store is of another version of this program.
+    StoreVersion,
     /// 75: another process holds the store.
     Locked,
+    /// 76: a file that would be written is there already.
+    Exists,
+    /// 77: the relay refuses the token.
+    Forbidden,
     /// 78: relay.toml is wrong.
     Config,
+    /// 130: ended by Ctrl-C between two steps; the same command goes on.
+    Interrupted,
 }
 
 // === impl Exit ===
@@ -26,18 +38,25 @@ pub(crate) enum Exit {
 impl Exit {
     /// The text under `--help`.
     pub(crate) const HELP: &'static str = "Exit codes: 0 done · 1 failed · 64 wrong command line · \
-        69 address not available · 73 store cannot be opened · 75 store held by another process · \
-        78 relay.toml is wrong";
+        66 not found · 68 nobody answers · 69 address not available · 73 store cannot be opened · \
+        74 store of another version · 75 store held by another process · 76 file exists · \
+        77 token refused · 78 relay.toml is wrong · 130 interrupted between two steps";
 
     const fn code(self) -> u8 {
         match self {
             Self::Done => 0,
             Self::Failed => 1,
             Self::Usage => 64,
+            Self::NotFound => 66,
+            Self::NoRelay => 68,
             Self::Unavailable => 69,
             Self::Store => 73,
+            Self::StoreVersion => 74,
             Self::Locked => 75,
+            Self::Exists => 76,
+            Self::Forbidden => 77,
             Self::Config => 78,
+            Self::Interrupted => 130,
         }
     }
 }

@@ -1,14 +1,23 @@
 //! The verbs, in the order an operator meets them.
 
 #![expect(clippy::print_stderr, reason = "the command line is where things are printed")]
+#![expect(clippy::indexing_slicing, reason = "a member that a JSON value does not have is null")]
 
 mod check;
+mod connection;
+mod dead;
 mod demo;
+mod events;
 pub(crate) mod exit;
+mod filter;
 mod logs;
+mod operate;
 mod sample;
 mod schema;
 mod serve;
+mod setup;
+mod steps;
+mod table;
 
 use std::{
     future::Future,
@@ -20,7 +29,6 @@ use clap::{Parser, Subcommand};
 use hookswitch::{
     config::{Config, Environment, Problem},
     relay::StartError,
-    store::sqlite::OpenError,
 };
 
 use crate::cli::exit::Exit;
@@ -45,8 +53,34 @@ enum Verb {
     Demo(demo::Arguments),
     /// Read relay.toml and report every problem in it.
     Check(check::Arguments),
+    /// Read relay.toml again: all of it, or nothing.
+    Reload(operate::Reload),
+    /// Write a commented relay.toml to begin with.
+    Init(setup::Init),
+    /// Send a callback as a provider sends it: correct, and signed where that provider signs.
+    Send(setup::Send),
+    /// List events, show one, or follow them as they come.
+    Events(events::Arguments),
+    /// List dead letters, send them again, or give them up.
+    Dead(dead::Arguments),
+    /// Send stored events again, also those that were delivered.
+    Replay(operate::Replay),
+    /// List targets with how they are doing.
+    Targets(operate::Targets),
+    /// Hold a target back: what comes for it waits.
+    Pause(operate::OneTarget),
+    /// Go on with a target that was paused.
+    Resume(operate::OneTarget),
+    /// Remove whatever the store holds of a person, for good.
+    Erase(operate::Erase),
+    /// Make a secret.
+    Secret(setup::Secret),
     /// Print a contract as JSON Schema.
     Schema(schema::Arguments),
+    /// Ask whether the relay takes callbacks now.
+    Healthcheck(setup::Healthcheck),
+    /// Print the completions of a shell.
+    Completions(setup::Completions),
 }
 
 /// Which relay.toml.
@@ -63,7 +97,20 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
         Verb::Serve(arguments) => serve::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
+        Verb::Reload(arguments) => operate::reload(&arguments),
+        Verb::Init(arguments) => setup::init(&arguments),
+        Verb::Send(arguments) => setup::send(&arguments),
+        Verb::Events(arguments) => events::run(&arguments),
+        Verb::Dead(arguments) => dead::run(&arguments),
+        Verb::Replay(arguments) => operate::replay(&arguments),
+        Verb::Targets(arguments) => operate::targets(&arguments),
+        Verb::Pause(arguments) => operate::hold(&arguments, "pause"),
+        Verb::Resume(arguments) => operate::hold(&arguments, "resume"),
+        Verb::Erase(arguments) => operate::erase(&arguments),
+        Verb::Secret(arguments) => setup::secret(&arguments),
         Verb::Schema(arguments) => schema::run(&arguments),
+        Verb::Healthcheck(arguments) => setup::healthcheck(&arguments),
+        Verb::Completions(arguments) => setup::completions(&arguments),
     }
 }
 
@@ -80,8 +127,7 @@ fn start_failed(error: &StartError) -> Exit {
     eprintln!("error: {error}");
     match error {
         StartError::Listen { .. } => Exit::Unavailable,
-        StartError::Store(OpenError::Locked { .. }) => Exit::Locked,
-        StartError::Store(_) => Exit::Store,
+        StartError::Store(error) => connection::store_exit(error),
         StartError::Delivery(_) => Exit::Failed,
     }
 }

@@ -66,14 +66,14 @@ pub(super) struct DeadLetter {
     answer: Option<String>,
 }
 
-/// How many dead letters there are per target and reason, on this page of them.
+/// How many dead letters there are per target and reason.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DeadCounts {
     counts: Vec<DeadCount>,
     /// The sum of them.
     total: u64,
-    /// The cursor from which to count on, and add up; null when these were all.
-    next: Option<String>,
+    /// Whether these are all; else there are at least so many.
+    complete: bool,
 }
 
 /// The dead letters of one target and reason.
@@ -107,8 +107,8 @@ pub(super) struct Moved {
     moved: u64,
 }
 
-/// Dead letters looked at for one page of counts.
-const COUNTED_MAX: usize = 20_000;
+/// Dead letters looked at for counting: a second or two of one reader.
+const COUNTED_MAX: usize = 200_000;
 
 // === handlers ===
 
@@ -129,25 +129,33 @@ pub(super) async fn list_dead(
 }
 
 /// What a redrive or discard would be about: counts per target and reason.
-#[utoipa::path(get, path = "/dead-letters/counts", tag = "dead letters", params(DeadQuery), responses(
+#[utoipa::path(post, path = "/dead-letters/counts", tag = "dead letters",
+    request_body = DeadChoice, responses(
     (status = 200, body = DeadCounts),
     (status = "default", description = "Refused.", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn count_dead(
     State(desk): State<Desk>,
-    Asked(asked): Asked<DeadQuery>,
+    Told(choice): Told<DeadChoice>,
 ) -> Result<Json<DeadCounts>, Problem> {
-    let wanted = Wanted::of(&desk, &asked)?;
-    rows(asked.limit)?;
-    let mut after = cursor(asked.cursor.as_deref())?;
+    let (filter, _) = choice.read(&desk)?;
     let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
+    let mut after = None;
+    let mut complete = false;
     for _ in 0..COUNTED_MAX / PAGE_ROWS_MAX {
-        let (found, next) = wanted.page(&desk, after, PAGE_ROWS_MAX).await?;
+        let target = filter.target.as_ref();
+        let found = desk.store.dead_letters(target, after, PAGE_ROWS_MAX).await?;
+        complete = found.len() < PAGE_ROWS_MAX;
+        after = found.last().map(|letter| letter.id);
         for letter in found {
-            *counts.entry((letter.target.as_str().to_owned(), letter.reason)).or_default() += 1;
+            let wanted = filter.reason.is_none_or(|reason| letter.reason == reason.as_str())
+                && (filter.events.is_empty() || filter.events.contains(&letter.event));
+            if wanted {
+                let of = (letter.target.as_str().to_owned(), letter.reason);
+                *counts.entry(of).or_default() += 1;
+            }
         }
-        after = next;
-        if after.is_none() {
+        if complete {
             break;
         }
     }
@@ -156,7 +164,7 @@ pub(super) async fn count_dead(
         .into_iter()
         .map(|((target, reason), count)| DeadCount { target, reason, count })
         .collect();
-    Ok(Json(DeadCounts { counts, total, next: after.map(|next| next.to_string()) }))
+    Ok(Json(DeadCounts { counts, total, complete }))
 }
 
 /// One dead letter.

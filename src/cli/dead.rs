@@ -1,0 +1,253 @@
+//! `hookswitch dead`: what no target took, and what becomes of it.
+
+use std::{fs::OpenOptions, io::Write as _, path::PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use crate::cli::{
+    block_on,
+    connection::{Connection, Need, Peer},
+    events::{PAGE_ROWS_MAX, pages, segment},
+    exit::Exit,
+    filter::{Picked, rate},
+    print,
+    steps::{Steps, Stop},
+    table::{self, Column},
+};
+
+/// List dead letters, send them again, or give them up.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// List dead letters, those of the oldest event first.
+    #[command(after_help = "Example:\n  hookswitch dead ls --target crm --reason permanent")]
+    Ls {
+        #[command(flatten)]
+        connection: Connection,
+        #[command(flatten)]
+        picked: Picked,
+        /// At most so many.
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: usize,
+    },
+    /// Show one dead letter.
+    #[command(after_help = "Example:\n  hookswitch dead show 86016")]
+    Show {
+        #[command(flatten)]
+        connection: Connection,
+        /// The delivery's id, as `dead ls` prints it.
+        id: String,
+    },
+    /// Send dead letters again. Ctrl-C stops between two steps; the same command goes on.
+    #[command(after_help = "Examples:\n  hookswitch dead redrive --target crm --dry-run\n  \
+        hookswitch dead redrive --target crm --since 6h --rate 50/s\n  \
+        hookswitch dead redrive --event 01938a1e-… --new-id")]
+    Redrive(Choice),
+    /// Give dead letters up: they stay listed as discarded, and are never sent.
+    #[command(after_help = "Example:\n  hookswitch dead discard --reason expired --dry-run")]
+    Discard(Choice),
+    /// Write dead letters with their events as JSON lines.
+    #[command(after_help = "Example:\n  hookswitch dead export --target crm --out crm.jsonl")]
+    Export {
+        #[command(flatten)]
+        connection: Connection,
+        #[command(flatten)]
+        picked: Picked,
+        /// A file that does not exist yet; else standard output.
+        #[arg(long, value_name = "PATH")]
+        out: Option<PathBuf>,
+    },
+}
+
+/// Which dead letters are moved, and how.
+#[derive(Debug, clap::Args)]
+struct Choice {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    picked: Picked,
+    /// Of this event; may be said several times.
+    #[arg(long, value_name = "ID")]
+    event: Vec<String>,
+    /// Every dead letter there is.
+    #[arg(long)]
+    all: bool,
+    /// Only say how many there are, per target and reason.
+    #[arg(long)]
+    dry_run: bool,
+    /// At most so many a second, such as 50/s.
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    rate: Option<u32>,
+    /// Send them under a new webhook-id, `<id>.<round>`, for targets that drop a known one.
+    #[arg(long)]
+    new_id: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Exit {
+    block_on(async {
+        let done = match &arguments.what {
+            What::Ls { connection, picked, limit } => list(connection, picked, *limit).await,
+            What::Show { connection, id } => show(connection, id).await,
+            What::Redrive(choice) => choice.carry_out("redrive", "redriven").await,
+            What::Discard(choice) => choice.carry_out("discard", "discarded").await,
+            What::Export { connection, picked, out } => {
+                export(connection, picked, out.as_ref()).await
+            }
+        };
+        done.unwrap_or_else(|exit| exit)
+    })
+}
+
+async fn list(connection: &Connection, picked: &Picked, limit: usize) -> Result<Exit, Exit> {
+    let peer = connection.open(Need::Read).await?;
+    let query = picked.query(&[]);
+    let (letters, next) = pages(&peer, "/dead-letters", "dead_letters", &query, limit).await?;
+    if connection.json {
+        return Ok(print(&format!("{}\n", json!({ "dead_letters": letters, "next": next }))));
+    }
+    Ok(print(&table::rows(COLUMNS, &letters, "no dead letters")))
+}
+
+async fn show(connection: &Connection, id: &str) -> Result<Exit, Exit> {
+    let peer = connection.open(Need::Read).await?;
+    let letter = peer.get(&format!("/dead-letters/{}", segment(id))).await?;
+    if connection.json {
+        return Ok(print(&format!("{letter}\n")));
+    }
+    Ok(print(&table::facts(FACTS, &letter)))
+}
+
+async fn export(
+    connection: &Connection,
+    picked: &Picked,
+    out: Option<&PathBuf>,
+) -> Result<Exit, Exit> {
+    let peer = connection.open(Need::Read).await?;
+    let mut to: Box<dyn std::io::Write> = match out {
+        None => Box::new(std::io::stdout().lock()),
+        Some(path) => {
+            let file = OpenOptions::new().write(true).create_new(true).open(path);
+            Box::new(file.map_err(|error| unwritable(&path.display().to_string(), &error))?)
+        }
+    };
+    let mut exported = 0_u64;
+    let mut cursor = String::new();
+    loop {
+        let query = picked.query(&[]);
+        let page = peer.get(&format!("/dead-letters{query}&limit={PAGE_ROWS_MAX}{cursor}")).await?;
+        for letter in page["dead_letters"].as_array().into_iter().flatten() {
+            let id = letter["event"].as_str().unwrap_or_default();
+            let event = peer.get(&format!("/events/{}", segment(id))).await?;
+            let line = json!({ "dead_letter": letter, "event": event["event"] });
+            writeln!(to, "{line}").map_err(|error| unwritable("the export", &error))?;
+            exported += 1;
+        }
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    to.flush().map_err(|error| unwritable("the export", &error))?;
+    eprintln!("exported {exported}");
+    Ok(Exit::Done)
+}
+
+fn unwritable(what: &str, error: &std::io::Error) -> Exit {
+    eprintln!("error: {what}: {error}");
+    Exit::Failed
+}
+
+// === impl Choice ===
+
+impl Choice {
+    /// Moves them step by step. Only those that were dead when it began: one that dies again
+    /// meanwhile is not sent for ever.
+    async fn carry_out(&self, verb: &str, done: &'static str) -> Result<Exit, Exit> {
+        if self.picked.is_empty() && self.event.is_empty() && !self.all {
+            eprintln!("error: say which: --target, --reason, --event, …, or --all");
+            return Err(Exit::Usage);
+        }
+        let need = if self.dry_run { Need::Read } else { Need::Write };
+        let peer = self.connection.open(need).await?;
+        let mut body = self.picked.members();
+        if !self.event.is_empty() {
+            body.insert("events".to_owned(), json!(self.event));
+        }
+        body.insert("all".to_owned(), json!(self.all));
+        let counts = count(&peer, &body).await?;
+        if self.dry_run {
+            return Ok(self.tell(&counts));
+        }
+        if self.new_id && verb == "redrive" {
+            body.insert("new_id".to_owned(), json!(true));
+        }
+        let total = counts["total"].as_u64().unwrap_or_default();
+        let mut steps = Steps::new(done, Some(total), self.rate, self.connection.json);
+        while let Some(max) = steps.next().await {
+            body.insert("max".to_owned(), json!(max));
+            let path = format!("/dead-letters/{verb}");
+            let moved = peer.post(&path, &Value::Object(body.clone())).await?;
+            // Not more than there were: what dies again meanwhile is not sent for ever.
+            steps.took(moved["moved"].as_u64().unwrap_or_default());
+        }
+        let (moved, stop) = steps.finish();
+        if self.connection.json {
+            print(&format!("{}\n", json!({ "moved": moved, "complete": stop == Stop::Done })));
+        }
+        Ok(match stop {
+            Stop::Done => Exit::Done,
+            Stop::Interrupted => Exit::Interrupted,
+        })
+    }
+
+    fn tell(&self, counts: &Value) -> Exit {
+        if self.connection.json {
+            return print(&format!("{counts}\n"));
+        }
+        let rows = counts["counts"].as_array().cloned().unwrap_or_default();
+        let table = table::rows(COUNTS, &rows, "no dead letters");
+        let total = &counts["total"];
+        print(&format!("{table}would move {total}; nothing was changed\n"))
+    }
+}
+
+/// All of them, however many questions that takes.
+async fn count(peer: &Peer, body: &Map<String, Value>) -> Result<Value, Exit> {
+    let counted = peer.post("/dead-letters/counts", &Value::Object(body.clone())).await?;
+    if counted["complete"] == false {
+        eprintln!("there are more than could be counted in one go; the counts are at least these");
+    }
+    Ok(counted)
+}
+
+const COLUMNS: &[Column] = &[
+    ("BURIED (UTC)", "/at"),
+    ("ID", "/id"),
+    ("EVENT", "/event"),
+    ("TARGET", "/target"),
+    ("REASON", "/reason"),
+    ("ROUND", "/round"),
+    ("ATTEMPTS", "/attempts"),
+    ("STATUS", "/status"),
+    ("ERROR", "/error"),
+];
+
+const FACTS: &[Column] = &[
+    ("id", "/id"),
+    ("event", "/event"),
+    ("target", "/target"),
+    ("reason", "/reason"),
+    ("round", "/round"),
+    ("attempts", "/attempts"),
+    ("buried", "/at"),
+    ("status", "/status"),
+    ("error", "/error"),
+    ("answer", "/answer"),
+];
+
+const COUNTS: &[Column] = &[("TARGET", "/target"), ("REASON", "/reason"), ("COUNT", "/count")];

@@ -1,0 +1,251 @@
+//! `hookswitch events`: what came in, and what became of it.
+
+use std::{collections::BTreeSet, io::Write as _, time::Duration};
+
+use serde_json::{Value, json};
+
+use crate::cli::{
+    block_on,
+    connection::{Connection, Need, Peer},
+    exit::Exit,
+    filter::Picked,
+    print,
+    table::{self, Column},
+};
+
+/// List events, show one, or follow them as they come.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// List events, the newest first.
+    #[command(after_help = "Examples:\n  hookswitch events ls --since 2h --source julian\n  \
+        hookswitch events ls --state quarantined --json | jq -r '.events[].id'")]
+    Ls {
+        #[command(flatten)]
+        connection: Connection,
+        #[command(flatten)]
+        picked: Picked,
+        /// routed, unrouted or quarantined.
+        #[arg(long, value_name = "STATE")]
+        state: Option<String>,
+        /// At most so many.
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: usize,
+        /// The oldest first.
+        #[arg(long)]
+        oldest: bool,
+    },
+    /// Show one event with its deliveries.
+    #[command(after_help = "Example:\n  hookswitch events show 01938a1e-…")]
+    Show {
+        #[command(flatten)]
+        connection: Connection,
+        /// The event's id.
+        id: String,
+    },
+    /// Print the body of the callback as it came.
+    #[command(after_help = "Example:\n  hookswitch events raw 01938a1e-… > body.json")]
+    Raw {
+        #[command(flatten)]
+        connection: Connection,
+        /// The event's id.
+        id: String,
+    },
+    /// Follow events as they come, until Ctrl-C.
+    #[command(after_help = "Example:\n  hookswitch events tail --status voicemail --json")]
+    Tail {
+        #[command(flatten)]
+        connection: Connection,
+        #[command(flatten)]
+        picked: Picked,
+    },
+}
+
+pub(super) fn run(arguments: &Arguments) -> Exit {
+    block_on(async {
+        let done = match &arguments.what {
+            What::Ls { connection, picked, state, limit, oldest } => {
+                list(connection, picked, state.as_deref(), (*limit, *oldest)).await
+            }
+            What::Show { connection, id } => show(connection, id).await,
+            What::Raw { connection, id } => raw(connection, id).await,
+            What::Tail { connection, picked } => tail(connection, picked).await,
+        };
+        done.unwrap_or_else(|exit| exit)
+    })
+}
+
+async fn list(
+    connection: &Connection,
+    picked: &Picked,
+    state: Option<&str>,
+    (limit, oldest): (usize, bool),
+) -> Result<Exit, Exit> {
+    let peer = connection.open(Need::Read).await?;
+    let mut more = vec![("order", if oldest { "oldest" } else { "newest" })];
+    more.extend(state.map(|state| ("state", state)));
+    let (events, next) = pages(&peer, "/events", "events", &picked.query(&more), limit).await?;
+    if connection.json {
+        return Ok(print(&format!("{}\n", json!({ "events": events, "next": next }))));
+    }
+    Ok(print(&table::rows(COLUMNS, &events, "no events")))
+}
+
+/// Rows of as many pages as `limit` takes, and where they ended.
+pub(super) async fn pages(
+    peer: &Peer,
+    path: &str,
+    member: &str,
+    query: &str,
+    limit: usize,
+) -> Result<(Vec<Value>, Value), Exit> {
+    let mut rows = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let take = (limit - rows.len()).clamp(1, PAGE_ROWS_MAX);
+        let page = peer.get(&format!("{path}{query}&limit={take}{cursor}")).await?;
+        rows.extend(page[member].as_array().cloned().unwrap_or_default());
+        let next = page["next"].clone();
+        match next.as_str() {
+            Some(next) if rows.len() < limit => cursor = format!("&cursor={next}"),
+            _ => return Ok((rows, next)),
+        }
+    }
+}
+
+async fn show(connection: &Connection, id: &str) -> Result<Exit, Exit> {
+    let peer = connection.open(Need::Read).await?;
+    let event = peer.get(&format!("/events/{}", segment(id))).await?;
+    if connection.json {
+        return Ok(print(&format!("{event}\n")));
+    }
+    let mut text = table::facts(FACTS, &event);
+    if !event["event"].is_null() {
+        let pretty = serde_json::to_string_pretty(&event["event"]).unwrap_or_default();
+        text.push_str(&format!("\n{pretty}\n"));
+    }
+    let deliveries = event["deliveries"].as_array().cloned().unwrap_or_default();
+    text.push_str(&format!("\n{}", table::rows(DELIVERIES, &deliveries, "no deliveries")));
+    for delivery in &deliveries {
+        let path = format!("/deliveries/{}/attempts", delivery["id"]);
+        let (attempts, _) = pages(&peer, &path, "attempts", "?", ATTEMPTS_SHOWN).await?;
+        if !attempts.is_empty() {
+            let target = table::shown(delivery.get("target"));
+            let attempts = table::rows(ATTEMPTS, &attempts, "");
+            text.push_str(&format!("\nattempts for {target}\n{attempts}"));
+        }
+    }
+    Ok(print(&text))
+}
+
+async fn raw(connection: &Connection, id: &str) -> Result<Exit, Exit> {
+    let peer = connection.open(Need::Read).await?;
+    let bytes = peer.bytes(&format!("/events/{}/raw", segment(id))).await?;
+    let written = std::io::stdout().lock().write_all(&bytes);
+    Ok(if written.is_ok() { Exit::Done } else { Exit::Failed })
+}
+
+/// Asks for what came after the last event that was seen. A page that is not full has no cursor:
+/// then the next question begins where the last did, and what was shown already is passed over.
+async fn tail(connection: &Connection, picked: &Picked) -> Result<Exit, Exit> {
+    let peer = connection.open(Need::Read).await?;
+    let last = peer.get("/events?limit=1").await?;
+    let mut shown: BTreeSet<String> = ids(&last).collect();
+    let mut cursor = last["next"].as_str().map(str::to_owned);
+    let interrupted = tokio::signal::ctrl_c();
+    let mut interrupted = std::pin::pin!(interrupted);
+    loop {
+        let mut more = vec![("order", "oldest"), ("limit", "1000")];
+        more.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        let page = peer.get(&format!("/events{}", picked.query(&more))).await?;
+        for event in page["events"].as_array().into_iter().flatten() {
+            if shown.insert(event["id"].as_str().unwrap_or_default().to_owned()) {
+                let line = if connection.json { event.to_string() } else { line(event) };
+                print(&format!("{line}\n"));
+            }
+        }
+        if let Some(next) = page["next"].as_str() {
+            cursor = Some(next.to_owned());
+            shown.clear();
+        } else {
+            tokio::select! {
+                _ = &mut interrupted => return Ok(Exit::Done),
+                () = tokio::time::sleep(TAIL_PAUSE) => {}
+            }
+        }
+    }
+}
+
+fn ids(page: &Value) -> impl Iterator<Item = String> {
+    let events = page["events"].as_array().into_iter().flatten();
+    events.filter_map(|event| event["id"].as_str().map(str::to_owned))
+}
+
+fn line(event: &Value) -> String {
+    let cells: Vec<String> =
+        COLUMNS.iter().map(|(_, pointer)| table::shown(event.pointer(pointer))).collect();
+    cells.join("  ")
+}
+
+/// A part of a path that a person typed.
+pub(super) fn segment(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+const COLUMNS: &[Column] = &[
+    ("RECEIVED (UTC)", "/received_at"),
+    ("ID", "/id"),
+    ("SOURCE", "/source"),
+    ("STATE", "/state"),
+    ("STATUS", "/status"),
+    ("CALL", "/call_id"),
+    ("TO", "/to"),
+    ("REASON", "/reason"),
+];
+
+const FACTS: &[Column] = &[
+    ("id", "/id"),
+    ("source", "/source"),
+    ("provider", "/provider"),
+    ("received", "/received_at"),
+    ("state", "/state"),
+    ("reason", "/reason"),
+    ("method", "/request/method"),
+    ("query", "/request/query"),
+    ("type", "/request/content_type"),
+    ("body bytes", "/request/body_bytes"),
+];
+
+const DELIVERIES: &[Column] = &[
+    ("DELIVERY", "/id"),
+    ("TARGET", "/target"),
+    ("STATE", "/state"),
+    ("ROUND", "/round"),
+    ("ATTEMPTS", "/attempts"),
+    ("NEXT (UTC)", "/next_at"),
+    ("STATUS", "/status"),
+    ("ERROR", "/error"),
+];
+
+const ATTEMPTS: &[Column] = &[
+    ("AT (UTC)", "/at"),
+    ("ROUND", "/round"),
+    ("NUMBER", "/number"),
+    ("STATUS", "/status"),
+    ("MS", "/duration_ms"),
+    ("ERROR", "/error"),
+];
+
+/// Rows the API gives at a time.
+pub(super) const PAGE_ROWS_MAX: usize = 1000;
+
+/// Attempts of one delivery that `show` lists.
+const ATTEMPTS_SHOWN: usize = 100;
+
+/// Between two questions of `tail`.
+const TAIL_PAUSE: Duration = Duration::from_secs(1);

@@ -1,0 +1,271 @@
+//! `targets`, `pause`, `resume`, `reload`, `replay`, `erase`: what is told to a running relay.
+
+use hookswitch::clock::Clock;
+use serde_json::{Value, json};
+
+use crate::cli::{
+    block_on,
+    connection::{Connection, Need},
+    events::segment,
+    exit::Exit,
+    filter::{Picked, rate},
+    print,
+    steps::{Steps, Stop},
+    table::{self, Column},
+};
+
+/// List targets with how they are doing.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  hookswitch targets --json | jq '.targets[] | select(.failing)'"
+)]
+pub(super) struct Targets {
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// One target.
+#[derive(Debug, clap::Args)]
+pub(super) struct OneTarget {
+    #[command(flatten)]
+    connection: Connection,
+    /// Its name in relay.toml.
+    target: String,
+}
+
+/// Read relay.toml again: all of it, or nothing.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  hookswitch reload\n  hookswitch reload --orphans keep")]
+pub(super) struct Reload {
+    #[command(flatten)]
+    connection: Connection,
+    /// What becomes of deliveries that wait for a target which is gone: `keep` them until the name
+    /// returns, or make them `dead` letters. Without it such a reload is refused.
+    #[arg(long, value_name = "WHAT", value_parser = ["keep", "dead"])]
+    orphans: Option<String>,
+}
+
+/// Send stored events again, also those that were delivered.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  hookswitch replay --since 2h --source julian --to crm\n  \
+    hookswitch replay --event 01938a1e-… --new-id")]
+pub(super) struct Replay {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    picked: Picked,
+    /// This event; may be said several times.
+    #[arg(long, value_name = "ID")]
+    event: Vec<String>,
+    /// To this target, which may never have had it; may be said several times. Else to those that
+    /// had it.
+    #[arg(long, value_name = "TARGET")]
+    to: Vec<String>,
+    /// At most so many events a second, such as 50/s.
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    rate: Option<u32>,
+    /// Send them under a new webhook-id, `<id>.<round>`, for targets that drop a known one.
+    #[arg(long)]
+    new_id: bool,
+    /// Go on where an interrupted replay said it stopped.
+    #[arg(long, value_name = "CURSOR")]
+    cursor: Option<String>,
+}
+
+/// Remove whatever the store holds of a person, for good.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  hookswitch erase --number +15550100123\n  \
+    hookswitch erase --call call-4711 --json")]
+#[group(id = "whose", required = true, multiple = false, args = ["call", "number", "event"])]
+pub(super) struct Erase {
+    #[command(flatten)]
+    connection: Connection,
+    /// Every event with this call id or reference.
+    #[arg(long, value_name = "ID")]
+    call: Option<String>,
+    /// Every event in which this number occurs.
+    #[arg(long, value_name = "NUMBER")]
+    number: Option<String>,
+    /// One event.
+    #[arg(long, value_name = "ID")]
+    event: Option<String>,
+}
+
+pub(super) fn targets(arguments: &Targets) -> Exit {
+    let connection = &arguments.connection;
+    block_on(async {
+        let asked = async {
+            let answer = connection.open(Need::Read).await?.get("/targets").await?;
+            if connection.json {
+                return Ok(print(&format!("{answer}\n")));
+            }
+            let rows = answer["targets"].as_array().cloned().unwrap_or_default();
+            Ok(print(&table::rows(TARGETS, &rows, "no targets")))
+        };
+        asked.await.unwrap_or_else(|exit: Exit| exit)
+    })
+}
+
+/// `verb` is `pause` or `resume`.
+pub(super) fn hold(arguments: &OneTarget, verb: &str) -> Exit {
+    let OneTarget { connection, target } = arguments;
+    block_on(async {
+        let asked = async {
+            let peer = connection.open(Need::Write).await?;
+            let path = format!("/targets/{}/{verb}", segment(target));
+            let answer = peer.post(&path, &json!({})).await?;
+            if connection.json {
+                return Ok(print(&format!("{answer}\n")));
+            }
+            let said = match verb {
+                "pause" => "is paused: what comes for it waits",
+                _ => "is resumed",
+            };
+            Ok(print(&format!("target {target} {said}\n")))
+        };
+        asked.await.unwrap_or_else(|exit: Exit| exit)
+    })
+}
+
+pub(super) fn reload(arguments: &Reload) -> Exit {
+    let Reload { connection, orphans } = arguments;
+    block_on(async {
+        let asked = async {
+            let peer = connection.open(Need::Write).await?;
+            let order = json!({ "orphans": orphans.as_deref().unwrap_or("refuse") });
+            let report = peer.post("/reload", &order).await?;
+            if connection.json {
+                return Ok(print(&format!("{report}\n")));
+            }
+            Ok(print(&reloaded(&report)))
+        };
+        asked.await.unwrap_or_else(|exit: Exit| exit)
+    })
+}
+
+fn reloaded(report: &Value) -> String {
+    let mut text = String::new();
+    for warning in report["warnings"].as_array().into_iter().flatten() {
+        text.push_str(&format!("{}\n", warning["rendered"].as_str().unwrap_or_default()));
+    }
+    for (heading, member) in [
+        ("added", "added"),
+        ("changed", "changed"),
+        ("removed", "removed"),
+        ("at the next start", "needs_restart"),
+    ] {
+        let names: Vec<&str> =
+            report[member].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        if !names.is_empty() {
+            text.push_str(&format!("{heading}: {}\n", names.join(", ")));
+        }
+    }
+    for orphaned in report["orphaned"].as_array().into_iter().flatten() {
+        let (target, pending) = (table::shown(orphaned.get("target")), &orphaned["pending"]);
+        text.push_str(&format!("orphaned: {pending} deliveries of {target}\n"));
+    }
+    text.push_str("reloaded\n");
+    text
+}
+
+pub(super) fn replay(arguments: &Replay) -> Exit {
+    if arguments.picked.is_empty() && arguments.event.is_empty() {
+        eprintln!("error: say which: --since, --source, --event, …");
+        return Exit::Usage;
+    }
+    block_on(async { arguments.carry_out().await.unwrap_or_else(|exit| exit) })
+}
+
+impl Replay {
+    async fn carry_out(&self) -> Result<Exit, Exit> {
+        let peer = self.connection.open(Need::Write).await?;
+        let mut body = self.picked.clone().before(Clock::system().now()).members();
+        body.insert("events".to_owned(), json!(self.event));
+        body.insert("to".to_owned(), json!(self.to));
+        body.insert("new_id".to_owned(), json!(self.new_id));
+        let mut cursor = json!(self.cursor);
+        let (mut deliveries, mut over) = (0, false);
+        let mut steps = Steps::new("replayed", None, self.rate, self.connection.json);
+        while !over && let Some(max) = steps.next().await {
+            body.insert("max".to_owned(), json!(max));
+            body.insert("cursor".to_owned(), cursor.clone());
+            let step = peer.post("/replay", &Value::Object(body.clone())).await?;
+            let moved = step["deliveries"].as_u64().unwrap_or_default();
+            deliveries += moved;
+            cursor = step["next"].clone();
+            over = cursor.is_null();
+            // A step that finds none is not the last: the filter may be a narrow one.
+            steps.took(moved.max(1));
+        }
+        let stop = steps.stopped();
+        if self.connection.json {
+            let told = json!({ "deliveries": deliveries, "next": cursor });
+            print(&format!("{told}\n"));
+        }
+        if stop == Stop::Interrupted {
+            let cursor = cursor.as_str().map(|at| format!(" with --cursor {at}"));
+            let cursor = cursor.unwrap_or_default();
+            eprintln!(
+                "interrupted: {deliveries} deliveries are sent again, the rest is untouched; run \
+                 the same command{cursor} to go on"
+            );
+            return Ok(Exit::Interrupted);
+        }
+        eprintln!("replayed: {deliveries} deliveries are sent again");
+        Ok(Exit::Done)
+    }
+}
+
+pub(super) fn erase(arguments: &Erase) -> Exit {
+    let Erase { connection, call, number, event } = arguments;
+    block_on(async {
+        let asked = async {
+            let peer = connection.open(Need::Write).await?;
+            let mut total = serde_json::Map::new();
+            let mut cursor = Value::Null;
+            loop {
+                let order =
+                    json!({ "call": call, "number": number, "event": event, "cursor": cursor });
+                let step = peer.post("/erase", &order).await?;
+                for (name, count) in step.as_object().into_iter().flatten() {
+                    if let Some(count) = count.as_u64() {
+                        let before = total.get(name).and_then(Value::as_u64).unwrap_or_default();
+                        total.insert(name.clone(), json!(before + count));
+                    }
+                }
+                cursor = step["next"].clone();
+                if cursor.is_null() {
+                    break;
+                }
+            }
+            let total = Value::Object(total);
+            if connection.json {
+                return Ok(print(&format!("{total}\n")));
+            }
+            Ok(print(&format!("erased:\n{}", table::facts(ERASED, &total))))
+        };
+        asked.await.unwrap_or_else(|exit: Exit| exit)
+    })
+}
+
+const TARGETS: &[Column] = &[
+    ("TARGET", "/name"),
+    ("CONFIGURED", "/configured"),
+    ("PAUSED", "/paused"),
+    ("FAILING", "/failing"),
+    ("IN FLIGHT", "/in_flight"),
+    ("PENDING", "/pending"),
+    ("DELIVERED", "/delivered"),
+    ("DEAD", "/dead"),
+    ("DISCARDED", "/discarded"),
+    ("OLDEST (UTC)", "/oldest_pending"),
+];
+
+const ERASED: &[Column] = &[
+    ("events", "/events"),
+    ("deliveries", "/deliveries"),
+    ("pending", "/pending"),
+    ("dead", "/dead"),
+    ("attempts", "/attempts"),
+    ("fingerprints", "/fingerprints"),
+];

@@ -1,0 +1,197 @@
+//! `init`, `send`, `secret`, `completions`, `healthcheck`: what is done around a relay.
+
+use std::{fs::OpenOptions, io::Write as _, path::PathBuf};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use clap::{CommandFactory as _, ValueEnum};
+use serde_json::json;
+
+use crate::cli::{
+    Arguments as All, block_on,
+    connection::{Connection, client},
+    exit::Exit,
+    print,
+    sample::{self, Sample},
+};
+
+/// Write a commented relay.toml to begin with.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  hookswitch init && hookswitch serve")]
+pub(super) struct Init {
+    /// The file to write; one that is there is left alone.
+    #[arg(long, short, value_name = "PATH", default_value = "relay.toml")]
+    config: PathBuf,
+}
+
+/// Send a callback as a provider sends it: correct, and signed where that provider signs.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  hookswitch send 11x\n  \
+    hookswitch send synthflow --to https://relay.example.com/hooks/synthflow --secret \"$S\"")]
+pub(super) struct Send {
+    /// The provider: 11x, plum, synthflow, mobtexting, clouddial.
+    provider: String,
+    /// Which sample; `--case list` prints them.
+    #[arg(long, value_name = "CASE", default_value = "completed")]
+    case: String,
+    /// The source's URL, without a token; else the source of that name at 127.0.0.1:8080.
+    #[arg(long, value_name = "URL")]
+    to: Option<String>,
+    /// The secret of the source.
+    #[arg(long, value_name = "SECRET", env = "HOOKSWITCH_SEND_SECRET", hide_env_values = true,
+          default_value = sample::SECRET)]
+    secret: String,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Make a secret.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  hookswitch secret            # whsec_…, for `sign` of a target\n  \
+    hookswitch secret token      # for `auth` of a source, or [admin] token"
+)]
+pub(super) struct Secret {
+    /// What it is for.
+    #[arg(value_enum, default_value_t = Kind::Whsec)]
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// A signing secret of Standard Webhooks: `whsec_` and base64 of 32 bytes.
+    Whsec,
+    /// 64 letters and digits, fit for a URL or a header.
+    Token,
+}
+
+/// Print the completions of a shell.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  hookswitch completions bash > /etc/bash_completion.d/hookswitch"
+)]
+pub(super) struct Completions {
+    /// The shell.
+    #[arg(value_enum)]
+    shell: clap_complete::Shell,
+}
+
+/// Ask whether the relay takes callbacks now.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exits 0 when it is ready, 1 when it is not, 68 when nobody answers.\n\n\
+    Example, in a Dockerfile:\n  HEALTHCHECK CMD [\"hookswitch\", \"healthcheck\"]")]
+pub(super) struct Healthcheck {
+    #[command(flatten)]
+    connection: Connection,
+    /// Only ask whether the process lives.
+    #[arg(long)]
+    live: bool,
+}
+
+pub(super) fn init(arguments: &Init) -> Exit {
+    let path = arguments.config.display();
+    let file = OpenOptions::new().write(true).create_new(true).open(&arguments.config);
+    match file.and_then(|mut file| file.write_all(SHIPPED.as_bytes())) {
+        Ok(()) => print(&format!("wrote {path}; next: hookswitch check, then hookswitch serve\n")),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            eprintln!("error: {path} is there already, and is left as it is");
+            Exit::Exists
+        }
+        Err(error) => {
+            eprintln!("error: {path} cannot be written: {error}");
+            Exit::Failed
+        }
+    }
+}
+
+pub(super) fn send(arguments: &Send) -> Exit {
+    let Some(cases) = sample::of(&arguments.provider, &arguments.secret) else {
+        let known = sample::providers();
+        eprintln!("error: no provider is called {:?}; there are {known}", arguments.provider);
+        return Exit::Usage;
+    };
+    if arguments.case == "list" {
+        let cases: String = cases.iter().map(|sample| format!("{}\n", sample.case)).collect();
+        return print(&cases);
+    }
+    let Some(sample) = cases.iter().find(|sample| sample.case == arguments.case) else {
+        let known: Vec<&str> = cases.iter().map(|sample| sample.case).collect();
+        let known = known.join(", ");
+        eprintln!("error: no case is called {:?}; there are {known}", arguments.case);
+        return Exit::Usage;
+    };
+    block_on(async { post(arguments, sample).await.unwrap_or_else(|exit| exit) })
+}
+
+async fn post(arguments: &Send, sample: &Sample) -> Result<Exit, Exit> {
+    let base = match &arguments.to {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => format!("http://127.0.0.1:8080/hooks/{}", sample.provider),
+    };
+    let url = format!("{base}{}", sample.tail());
+    let mut request = client()?.post(&url).body(sample.body.clone());
+    for (name, value) in &sample.headers {
+        request = request.header(*name, value);
+    }
+    let sent = async {
+        let answer = request.send().await?;
+        Ok((answer.status(), answer.text().await?))
+    };
+    let (status, body) = sent.await.map_err(|error: reqwest::Error| {
+        // The URL may hold the token of the source.
+        let error = error.without_url();
+        if error.is_connect() {
+            eprintln!("error: nobody answers at {base}: {error}");
+            return Exit::NoRelay;
+        }
+        eprintln!("error: {base} did not answer: {error}");
+        Exit::Failed
+    })?;
+    let body = body.trim_end();
+    print(&if arguments.json {
+        format!("{}\n", json!({ "status": status.as_u16(), "body": body }))
+    } else {
+        format!("{status} {body}\n")
+    });
+    Ok(if status.is_success() { Exit::Done } else { Exit::Failed })
+}
+
+pub(super) fn secret(arguments: &Secret) -> Exit {
+    let mut bytes = [0; 32];
+    if ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes).is_err() {
+        eprintln!("error: the system has no randomness");
+        return Exit::Failed;
+    }
+    print(&match arguments.kind {
+        Kind::Whsec => format!("whsec_{}\n", BASE64_STANDARD.encode(bytes)),
+        Kind::Token => {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{hex}\n")
+        }
+    })
+}
+
+pub(super) fn completions(arguments: &Completions) -> Exit {
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut All::command(), "hookswitch", &mut script);
+    print(&String::from_utf8_lossy(&script))
+}
+
+pub(super) fn healthcheck(arguments: &Healthcheck) -> Exit {
+    block_on(async {
+        let asked = async {
+            let (status, said) = arguments.connection.health(arguments.live).await?;
+            let said = said.trim_end();
+            print(&if arguments.connection.json {
+                format!("{}\n", json!({ "ok": status.is_success(), "says": said }))
+            } else {
+                format!("{said}\n")
+            });
+            Ok(if status.is_success() { Exit::Done } else { Exit::Failed })
+        };
+        asked.await.unwrap_or_else(|exit: Exit| exit)
+    })
+}
+
+/// The relay.toml that ships: every key, each with its default.
+const SHIPPED: &str = include_str!("../../relay.toml");

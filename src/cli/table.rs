@@ -1,0 +1,76 @@
+//! JSON of the admin API as a table for people.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
+
+/// A column: its heading, and where its value is.
+pub(super) type Column = (&'static str, &'static str);
+
+/// The rows under their headings, or a sentence when there are none.
+pub(super) fn rows(columns: &[Column], rows: &[Value], none: &str) -> String {
+    if rows.is_empty() {
+        return format!("{none}\n");
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(columns.iter().map(|(heading, _)| *heading));
+    for row in rows {
+        table.add_row(columns.iter().map(|(_, pointer)| shown(row.pointer(pointer))));
+    }
+    let lines: Vec<String> =
+        table.lines().map(|line| line.trim_end().trim_start_matches(' ').to_owned()).collect();
+    format!("{}\n", lines.join("\n"))
+}
+
+/// Name and value a line, those that are there.
+pub(super) fn facts(columns: &[Column], of: &Value) -> String {
+    let there = columns.iter().filter_map(|(heading, pointer)| {
+        let value = of.pointer(pointer).filter(|value| !value.is_null())?;
+        Some(format!("{heading:<12} {}\n", shown(Some(value))))
+    });
+    there.collect()
+}
+
+/// A value in a cell: nothing is a dash, and an instant ends with its second.
+pub(super) fn shown(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => to_the_second(text),
+        Some(Value::Bool(true)) => "yes".to_owned(),
+        Some(Value::Bool(false)) => "no".to_owned(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn to_the_second(text: &str) -> String {
+    let plain = || text.chars().map(|char| if char.is_control() { '·' } else { char }).collect();
+    match text.parse::<jiff::Timestamp>() {
+        Ok(at) if text.ends_with('Z') => at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        _ => plain(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_table_has_a_heading_and_a_line_each_and_nothing_a_terminal_would_obey() {
+        let events = [
+            json!({ "id": "a", "at": "2026-11-27T09:00:00.123Z", "to": null }),
+            json!({ "id": "b\u{1b}[2J", "at": "2026-11-27T09:00:01Z", "to": "+15550100123" }),
+        ];
+
+        let text = rows(&[("ID", "/id"), ("AT", "/at"), ("TO", "/to")], &events, "none");
+
+        assert_eq!(
+            text,
+            "ID       AT                    TO\n\
+             a        2026-11-27 09:00:00   -\n\
+             b·[2J    2026-11-27 09:00:01   +15550100123\n"
+        );
+        assert_eq!(rows(&[("ID", "/id")], &[], "none"), "none\n");
+    }
+}
