@@ -14,12 +14,13 @@ use crate::{
     delivery::Dispatcher,
     drain::Drain,
     event::{SourceName, number::load_plans},
-    ingest::{self, Ingest},
+    ingest::{self, Ingest, Rereader},
     metrics::Metrics,
     route::{Routes, TargetName},
     store::{
         Store,
         sqlite::{OpenError, Sqlite},
+        tidy,
     },
 };
 
@@ -158,6 +159,7 @@ impl Relay {
         let (callbacks, deliveries, operators) = (Drain::new(), Drain::new(), Drain::new());
         // The targets first: they can fail to start, and then nothing has begun.
         let delivery = Dispatcher::start(&rooms.delivery, &store, &deliveries, &clock, &metrics)?;
+        tidy::keep(&store, &metrics, &deliveries);
         let desk = admin::Desk {
             clock: clock.clone(),
             metrics: metrics.clone(),
@@ -165,7 +167,14 @@ impl Relay {
             ingest: callbacks.clone(),
             token: admin::Token::new(rooms.admin.token),
             loopback: listeners.admin.address().ip().is_loopback(),
-            controls: admin::Controls { delivery: Some(delivery), ..admin::Controls::default() },
+            controls: admin::Controls {
+                delivery: Some(delivery),
+                reread: Some(rereading(Rereader::new(
+                    rooms.ingest.sources.clone(),
+                    rooms.routes.clone(),
+                ))),
+                ..admin::Controls::default()
+            },
         };
         listeners.admin.run(desk, &operators);
         let shared = (Arc::clone(&store), clock);
@@ -186,6 +195,22 @@ impl Relay {
         operators.finish(CLOSING_TIME).await;
         Ok(if answered && came_back { Ended::Drained } else { Ended::GraceOver })
     }
+}
+
+/// Reading stored callbacks again, in the words of the admin side.
+fn rereading(rereader: Rereader) -> admin::Reread {
+    Arc::new(move |event, trust| {
+        let trust = match trust {
+            admin::Trust::Verified => ingest::Trust::Verified,
+            admin::Trust::ByDecision => ingest::Trust::ByDecision,
+        };
+        rereader.read(event, trust).map_err(|why| match why {
+            ingest::StillUnread::NoSource => admin::StillUnread::NoSource,
+            ingest::StillUnread::Unverified => admin::StillUnread::Unverified,
+            ingest::StillUnread::Unreadable(reason) => admin::StillUnread::Unreadable(reason),
+            ingest::StillUnread::Handshake => admin::StillUnread::Handshake,
+        })
+    })
 }
 
 /// `build_info` and `start_time_seconds`.

@@ -40,8 +40,8 @@ pub type Reload = Arc<dyn Fn(Orphans) -> Reloading + Send + Sync>;
 pub type Reloading = Pin<Box<dyn Future<Output = Result<ReloadReport, ReloadRefused>> + Send>>;
 
 /// What a stored callback becomes when it is read again: the admission keeps the id, the source
-/// and the time of acceptance.
-pub type Reread = Arc<dyn Fn(&StoredEvent) -> Result<Admission, StillUnread> + Send + Sync>;
+/// and the time of acceptance. Pure and quick: a body at a time.
+pub type Reread = Arc<dyn Fn(&StoredEvent, Trust) -> Result<Admission, StillUnread> + Send + Sync>;
 
 /// The configuration in force as one JSON object, every secret masked.
 pub type Configuration = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
@@ -117,12 +117,26 @@ pub enum ReloadRefused {
     Failed(String),
 }
 
+/// Whether a person decided to believe a callback that could not be verified when it came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// Only what was verified.
+    #[default]
+    Verified,
+    /// This one, whether it was or not.
+    ByDecision,
+}
+
 /// Why a stored callback could not be read again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StillUnread {
     /// Its source is not in relay.toml any more.
     #[error("its source is not configured")]
     NoSource,
+    /// It could not be verified when it came (reason `unverified`), and nobody decided to believe
+    /// it.
+    #[error("it was never verified, and is released only by a person's decision")]
+    Unverified,
     /// It still cannot be read: a word of the closed list of `providers.md` C.0.
     #[error("it still cannot be read: {0}")]
     Unreadable(&'static str),

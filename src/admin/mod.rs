@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 
 pub use controls::{
     Configuration, Controls, Orphaned, Orphans, Reload, ReloadProblem, ReloadRefused, ReloadReport,
-    Reloading, Reread, StillUnread, Token,
+    Reloading, Reread, StillUnread, Token, Trust,
 };
 
 use crate::{

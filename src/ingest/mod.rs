@@ -20,6 +20,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use ipnet::IpNet;
 use tokio::{net::TcpListener, sync::Semaphore};
 
+pub use read::{Rereader, StillUnread, Trust};
 pub use source::{OnUnreadable, Settings as SourceSettings};
 
 use crate::{

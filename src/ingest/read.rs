@@ -12,7 +12,7 @@ use crate::{
         auth::{self, Body, Denied, Head},
     },
     route::Routes,
-    store::{Admission, CallFacts, Fate, Fingerprint, StoredRequest},
+    store::{Admission, CallFacts, Fate, Fingerprint, StoredEvent, StoredRequest},
 };
 
 /// What a fresh request came to.
@@ -126,6 +126,72 @@ fn decode(
         targets: routes.targets(&settings.name, event.status()),
     };
     Ok((fate, fingerprint.map(Fingerprint)))
+}
+
+/// Why a stored callback makes no event when it is read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StillUnread {
+    /// Its source is not configured any more.
+    NoSource,
+    /// It could not be verified when it came, and nobody has decided to believe it.
+    Unverified,
+    /// It still cannot be read: a word of the closed list of `providers.md` C.0.
+    Unreadable(&'static str),
+    /// It is a challenge or a probe.
+    Handshake,
+}
+
+/// Whether a person decided to believe a callback that nothing but a token in its URL speaks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// What was verified when it came.
+    Verified,
+    /// This one, whether it was or not.
+    ByDecision,
+}
+
+/// Reads stored callbacks again, with the sources and routes of now. It asks for no credentials:
+/// they were checked when the callback came, and are not stored.
+#[derive(Clone, Debug)]
+pub struct Rereader {
+    sources: Vec<Settings>,
+    routes: Routes,
+}
+
+// === impl Rereader ===
+
+impl Rereader {
+    /// Goes by these sources and routes.
+    pub fn new(sources: Vec<Settings>, routes: Routes) -> Self {
+        Self { sources, routes }
+    }
+
+    /// The admission of a stored event as it would be today, under its id, with its time of
+    /// acceptance.
+    pub fn read(&self, event: &StoredEvent, trust: Trust) -> Result<Admission, StillUnread> {
+        let source = self.sources.iter().find(|source| source.name == event.source);
+        let settings = source.ok_or(StillUnread::NoSource)?;
+        if event.reason.as_deref() == Some(UNVERIFIED) && trust == Trust::Verified {
+            return Err(StillUnread::Unverified);
+        }
+        let request = &event.request;
+        let envelope =
+            Envelope { id: event.id, source: event.source.clone(), received_at: event.received_at };
+        let callback = callback(request);
+        let document = provider::parse(&settings.reading, callback);
+        let seen = document.as_ref().map_err(|reason| *reason);
+        let taken = settings.methods.iter().any(|method| method.as_str() == request.method);
+        // A challenge with a key that is not ours any more is one all the same.
+        match provider::handshake(&settings.reading, callback, seen, taken) {
+            Ok(None) => {}
+            Ok(Some(_)) | Err(_) => return Err(StillUnread::Handshake),
+        }
+        let (fate, fingerprint) = document
+            .map_err(Unreadable::as_str)
+            .and_then(|document| decode((settings, &self.routes), document, &envelope))
+            .map_err(StillUnread::Unreadable)?;
+        Ok(admission(settings, request.clone(), &envelope, fate, fingerprint))
+    }
 }
 
 fn admission(

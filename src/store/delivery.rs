@@ -90,6 +90,8 @@ pub enum BuryReason {
     ExpiredWhileTripped,
     /// The body could not be made from the event (a failing template).
     Unrenderable,
+    /// Its target is not configured any more, and a person asked not to wait for it.
+    Orphaned,
 }
 
 /// What an attempt met, as a closed list for the `cause` label.
@@ -222,6 +224,7 @@ impl BuryReason {
         Self::Expired,
         Self::ExpiredWhileTripped,
         Self::Unrenderable,
+        Self::Orphaned,
     ];
 
     /// The word in the store, the labels and the CLI.
@@ -232,6 +235,7 @@ impl BuryReason {
             Self::Expired => "expired",
             Self::ExpiredWhileTripped => "expired_while_tripped",
             Self::Unrenderable => "unrenderable",
+            Self::Orphaned => "orphaned",
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     store::{Attempt, BuryReason, CallFacts, DeliveryId},
 };
 
-/// Which dead letters to redrive or discard: those that meet everything set here.
+/// Which dead letters to list, count, redrive or discard: those that meet everything set here.
 #[derive(Clone, Debug, Default)]
 pub struct DeadFilter {
     /// Of this target.
@@ -17,6 +17,18 @@ pub struct DeadFilter {
     pub events: Vec<EventId>,
     /// Buried for this reason.
     pub reason: Option<BuryReason>,
+    /// Of events of this source.
+    pub source: Option<SourceName>,
+    /// Of events with this status.
+    pub status: Option<Status>,
+    /// Of events with this `call.id` or `call.reference`.
+    pub call: Option<String>,
+    /// Of events from or to this number, as e164 or as the provider wrote it.
+    pub number: Option<String>,
+    /// Buried at this instant or later.
+    pub since: Option<Timestamp>,
+    /// Buried before this instant.
+    pub until: Option<Timestamp>,
 }
 
 /// Which events to list: those that meet everything set here.
@@ -34,6 +46,14 @@ pub struct EventFilter {
     pub since: Option<Timestamp>,
     /// Accepted before this instant.
     pub until: Option<Timestamp>,
+    /// These; empty is any.
+    pub events: Vec<EventId>,
+    /// With a delivery for this target.
+    pub target: Option<TargetName>,
+    /// From or to this number, as e164 or as the provider wrote it.
+    pub number: Option<String>,
+    /// Quarantined for this reason.
+    pub reason: Option<String>,
 }
 
 /// Which end of a list comes first.

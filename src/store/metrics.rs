@@ -22,6 +22,8 @@ pub struct Series {
 pub trait Books: Send + Sync + 'static {
     /// One moment of all totals.
     fn totals(&self) -> Totals;
+    /// Whether relay.toml does not have the target.
+    fn is_orphan(&self, target: &TargetName) -> bool;
     /// The age of each target's oldest pending delivery; none for a target without.
     fn oldest(&self) -> Vec<(TargetName, Timestamp)>;
     /// The present.
@@ -47,6 +49,7 @@ struct Page {
     deliveries: IntGaugeVec,
     enqueued: IntCounterVec,
     oldest: prometheus::GaugeVec,
+    orphaned: IntGaugeVec,
     bytes: IntGauge,
     free_bytes: IntGauge,
     queue: IntGauge,
@@ -126,10 +129,12 @@ impl<B: Books> Collector for Scrape<B> {
                 page.events.with_label_values(&[source, state]).set(gauge(count));
             }
         }
-        for (target, totals) in &totals.deliveries {
-            let target = target.as_str();
+        for (name, totals) in &totals.deliveries {
+            let target = name.as_str();
             page.enqueued.with_label_values(&[target]).inc_by(totals.enqueued);
             page.oldest.with_label_values(&[target]).set(0.0);
+            let orphaned = if self.books.is_orphan(name) { totals.pending } else { 0 };
+            page.orphaned.with_label_values(&[target]).set(gauge(orphaned));
             for (state, count) in [
                 ("pending", totals.pending),
                 ("delivered", totals.delivered),
@@ -180,6 +185,13 @@ impl Page {
                 ),
                 &["target"],
             )?,
+            orphaned: IntGaugeVec::new(
+                named(
+                    "orphaned_deliveries",
+                    "Pending deliveries of a target that is not in relay.toml",
+                ),
+                &["target"],
+            )?,
             bytes: IntGauge::with_opts(named("store_bytes", "Bytes of the store on disk"))?,
             free_bytes: IntGauge::with_opts(named(
                 "store_free_bytes",
@@ -189,13 +201,14 @@ impl Page {
         })
     }
 
-    fn parts(&self) -> [&dyn Collector; 8] {
+    fn parts(&self) -> [&dyn Collector; 9] {
         [
             &self.events,
             &self.accepted,
             &self.deliveries,
             &self.enqueued,
             &self.oldest,
+            &self.orphaned,
             &self.bytes,
             &self.free_bytes,
             &self.queue,

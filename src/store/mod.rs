@@ -43,8 +43,10 @@ mod history;
 pub mod metrics;
 mod settings;
 pub mod sqlite;
+pub mod tidy;
+mod upkeep;
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -59,6 +61,7 @@ pub use history::{
     EventSummary, Order, PastAttempt,
 };
 pub use settings::Settings;
+pub use upkeep::{DeadCount, Erased, Erasure, PurgeCursor, Purged, Replay, Replayed};
 
 use crate::{
     event::{EventId, SourceName},
@@ -100,10 +103,11 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// One event with its request, by id.
     fn event(&self, id: EventId) -> Answer<'_, Option<StoredEvent>>;
 
-    /// The dead letters of a target (or of all), oldest first, after the given one.
+    /// The dead letters that `filter` means, oldest first, after the given one. Fewer than `limit`
+    /// only when there are no more. Given up, it stops looking.
     fn dead_letters(
         &self,
-        target: Option<&TargetName>,
+        filter: DeadFilter,
         after: Option<DeliveryId>,
         limit: usize,
     ) -> Answer<'_, Vec<DeadLetter>>;
@@ -136,11 +140,57 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Gives dead letters up, in the steps of [`Store::redrive`].
     fn discard(&self, filter: DeadFilter, max: usize) -> Answer<'_, u64>;
 
-    /// Names what is configured, so that the totals have it from the start, at 0.
+    /// Counts the dead letters that `filter` means, for as long as `within`.
+    fn count_dead(&self, filter: DeadFilter, within: Duration) -> Answer<'_, DeadCount>;
+
+    /// Gives an event that is quarantined or unrouted the reading and the targets of `admission`,
+    /// which has its id. False when it waits no more: then nothing changes.
+    fn release(&self, admission: Admission) -> Answer<'_, bool>;
+
+    /// Sends stored events again, the oldest first, after the given one: at most `max` events and
+    /// at most as many as the store takes in one step. What is pending stays as it is; what is
+    /// delivered, dead or discarded is pending in the next round, due at `at`.
+    fn replay(
+        &self,
+        replay: Replay,
+        after: Option<EventCursor>,
+        at: Timestamp,
+        max: usize,
+    ) -> Answer<'_, Replayed>;
+
+    /// Gives `new` the pending deliveries and the dead letters of `old`, in steps. How many; 0
+    /// when none is left.
+    fn adopt(&self, old: &TargetName, new: &TargetName) -> Answer<'_, u64>;
+
+    /// Makes dead letters of the pending deliveries of a target that is not configured any more,
+    /// in steps. How many; 0 when none is left, or while the target is declared.
+    fn bury_orphans(&self, target: &TargetName) -> Answer<'_, u64>;
+
+    /// Removes what is older than it is kept, one small step after the given place.
+    fn purge(&self, after: Option<PurgeCursor>) -> Answer<'_, Purged>;
+
+    /// Removes whatever the store holds of a call, a number or an event, one step after the given
+    /// place. The step that ends it leaves no trace in the files either.
+    fn erase(&self, what: Erasure, after: Option<EventCursor>) -> Answer<'_, Erased>;
+
+    /// Writes a copy of the whole store, as of one moment, to a file that does not exist yet. A
+    /// store opened on it has everything that was durable when this was asked.
+    fn backup(&self, to: PathBuf) -> Answer<'_, ()>;
+
+    /// Names what is configured, in place of what was named before: the totals have it from the
+    /// start, at 0, and what other targets are owed is orphaned.
     fn declare(&self, sources: &[SourceName], targets: &[TargetName]);
 
     /// The totals, as of the last commit: one moment of all of them.
     fn totals(&self) -> Totals;
+
+    /// The targets that are owed deliveries and are not among `configured`, each with how many.
+    fn orphans(&self, configured: &[TargetName]) -> Vec<(TargetName, u64)> {
+        let owed = self.totals().deliveries.into_iter();
+        owed.filter(|(target, totals)| totals.pending > 0 && !configured.contains(target))
+            .map(|(target, totals)| (target, totals.pending))
+            .collect()
+    }
 
     /// When the oldest pending delivery of each target that has one was accepted or last redriven.
     fn oldest_pending(&self) -> Answer<'_, Vec<(TargetName, Timestamp)>>;

@@ -68,7 +68,11 @@ async fn a_permanent_answer_is_a_dead_letter_with_reason_code_and_first_bytes() 
     eventually("the dead letter", || async { deliveries(&relay, "crm", "dead").await == 1.0 })
         .await;
 
-    let letters = store.unwrap().dead_letters(None, None, 10).await.unwrap();
+    let letters = store
+        .unwrap()
+        .dead_letters(hookswitch::store::DeadFilter::default(), None, 10)
+        .await
+        .unwrap();
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].event.to_string(), ack.id());
     assert_eq!(letters[0].reason, "permanent");

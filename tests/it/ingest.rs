@@ -2,6 +2,7 @@
 
 use std::{
     io::Write as _,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,9 +15,10 @@ use hookswitch::{
     event::{EventId, SourceName},
     route::TargetName,
     store::{
-        Admission, Answer, Attempt, DeadFilter, DeadLetter, Delivery, DeliveryId, DeliveryRecord,
-        Due, EventCursor, EventFilter, EventPage, Order, PastAttempt, Receipt, Settlement, Store,
-        StoreError, StoredEvent, Totals,
+        Admission, Answer, Attempt, DeadCount, DeadFilter, DeadLetter, Delivery, DeliveryId,
+        DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage, Order,
+        PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Settlement, Store, StoreError,
+        StoredEvent, Totals,
     },
 };
 use jiff::Timestamp;
@@ -458,11 +460,11 @@ impl Store for Troubled {
 
     fn dead_letters(
         &self,
-        target: Option<&TargetName>,
+        filter: DeadFilter,
         after: Option<DeliveryId>,
         limit: usize,
     ) -> Answer<'_, Vec<DeadLetter>> {
-        self.inner.dead_letters(target, after, limit)
+        self.inner.dead_letters(filter, after, limit)
     }
 
     fn events(
@@ -494,6 +496,44 @@ impl Store for Troubled {
 
     fn discard(&self, filter: DeadFilter, max: usize) -> Answer<'_, u64> {
         self.inner.discard(filter, max)
+    }
+
+    fn count_dead(&self, filter: DeadFilter, within: Duration) -> Answer<'_, DeadCount> {
+        self.inner.count_dead(filter, within)
+    }
+
+    fn release(&self, admission: Admission) -> Answer<'_, bool> {
+        self.inner.release(admission)
+    }
+
+    fn replay(
+        &self,
+        replay: Replay,
+        after: Option<EventCursor>,
+        at: Timestamp,
+        max: usize,
+    ) -> Answer<'_, Replayed> {
+        self.inner.replay(replay, after, at, max)
+    }
+
+    fn adopt(&self, old: &TargetName, new: &TargetName) -> Answer<'_, u64> {
+        self.inner.adopt(old, new)
+    }
+
+    fn bury_orphans(&self, target: &TargetName) -> Answer<'_, u64> {
+        self.inner.bury_orphans(target)
+    }
+
+    fn purge(&self, after: Option<PurgeCursor>) -> Answer<'_, Purged> {
+        self.inner.purge(after)
+    }
+
+    fn erase(&self, what: Erasure, after: Option<EventCursor>) -> Answer<'_, Erased> {
+        self.inner.erase(what, after)
+    }
+
+    fn backup(&self, to: PathBuf) -> Answer<'_, ()> {
+        self.inner.backup(to)
     }
 
     fn declare(&self, sources: &[SourceName], targets: &[TargetName]) {

@@ -143,8 +143,7 @@ pub(super) async fn count_dead(
     let mut after = None;
     let mut complete = false;
     for _ in 0..COUNTED_MAX / PAGE_ROWS_MAX {
-        let target = filter.target.as_ref();
-        let found = desk.store.dead_letters(target, after, PAGE_ROWS_MAX).await?;
+        let found = desk.store.dead_letters(filter.clone(), after, PAGE_ROWS_MAX).await?;
         complete = found.len() < PAGE_ROWS_MAX;
         after = found.last().map(|letter| letter.id);
         for letter in found {
@@ -179,7 +178,7 @@ pub(super) async fn show_dead(
 ) -> Result<Json<DeadLetter>, Problem> {
     let id = id.delivery()?;
     let before = id.0.checked_sub(1).map(DeliveryId);
-    let found = desk.store.dead_letters(None, before, 1).await?;
+    let found = desk.store.dead_letters(DeadFilter::default(), before, 1).await?;
     match found.into_iter().find(|letter| letter.id == id) {
         Some(letter) => Ok(Json(letter.into())),
         None => Err(Problem::not_found("no dead letter has this id")),
@@ -223,6 +222,7 @@ impl DeadChoice {
             target: target(desk, self.target.as_deref())?,
             events: events(&self.events)?,
             reason: reason(self.reason.as_deref())?,
+            ..DeadFilter::default()
         };
         let named = filter.target.is_some() || !filter.events.is_empty() || filter.reason.is_some();
         if !named && !self.all {
@@ -267,7 +267,8 @@ impl Wanted {
         limit: usize,
     ) -> Result<(Vec<store::DeadLetter>, Option<i64>), Problem> {
         let after = after.map(DeliveryId);
-        let mut found = desk.store.dead_letters(self.target.as_ref(), after, limit).await?;
+        let filter = DeadFilter { target: self.target.clone(), ..DeadFilter::default() };
+        let mut found = desk.store.dead_letters(filter, after, limit).await?;
         let next = found.last().filter(|_| found.len() == limit).map(|letter| letter.id.0);
         found.retain(|letter| self.takes(letter));
         Ok((found, next))

@@ -191,6 +191,7 @@ pub(super) async fn list_events(
         call: asked.call,
         since: instant(asked.since.as_deref(), "since")?,
         until: instant(asked.until.as_deref(), "until")?,
+        ..EventFilter::default()
     };
     let orders = [Order::NewestFirst, Order::OldestFirst];
     let order = word("order", &orders, order_word, asked.order.as_deref())?.unwrap_or_default();

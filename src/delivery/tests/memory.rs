@@ -2,10 +2,12 @@
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,9 +18,10 @@ use crate::{
     event::{EventId, SourceName},
     route::TargetName,
     store::{
-        Admission, Answer, Attempt, BuryReason, DeadFilter, DeadLetter, Delivery, DeliveryId,
-        DeliveryRecord, Due, EventCursor, EventFilter, EventPage, Order, PastAttempt, Receipt,
-        Settlement, Store, StoreError, StoredEvent, StoredRequest, Totals,
+        Admission, Answer, Attempt, BuryReason, DeadCount, DeadFilter, DeadLetter, Delivery,
+        DeliveryId, DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage,
+        Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Settlement, Store,
+        StoreError, StoredEvent, StoredRequest, Totals,
     },
 };
 
@@ -180,7 +183,7 @@ impl Store for Memory {
 
     fn dead_letters(
         &self,
-        _: Option<&TargetName>,
+        _: DeadFilter,
         _: Option<DeliveryId>,
         _: usize,
     ) -> Answer<'_, Vec<DeadLetter>> {
@@ -215,6 +218,44 @@ impl Store for Memory {
     }
 
     fn discard(&self, _: DeadFilter, _: usize) -> Answer<'_, u64> {
+        unasked()
+    }
+
+    fn count_dead(&self, _: DeadFilter, _: Duration) -> Answer<'_, DeadCount> {
+        unasked()
+    }
+
+    fn release(&self, _: Admission) -> Answer<'_, bool> {
+        unasked()
+    }
+
+    fn replay(
+        &self,
+        _: Replay,
+        _: Option<EventCursor>,
+        _: Timestamp,
+        _: usize,
+    ) -> Answer<'_, Replayed> {
+        unasked()
+    }
+
+    fn adopt(&self, _: &TargetName, _: &TargetName) -> Answer<'_, u64> {
+        unasked()
+    }
+
+    fn bury_orphans(&self, _: &TargetName) -> Answer<'_, u64> {
+        unasked()
+    }
+
+    fn purge(&self, _: Option<PurgeCursor>) -> Answer<'_, Purged> {
+        unasked()
+    }
+
+    fn erase(&self, _: Erasure, _: Option<EventCursor>) -> Answer<'_, Erased> {
+        unasked()
+    }
+
+    fn backup(&self, _: PathBuf) -> Answer<'_, ()> {
         unasked()
     }
 

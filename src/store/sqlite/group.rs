@@ -8,7 +8,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
-use super::{ledger::Ledger, seen::Seen};
+use super::{amend::Amended, ledger::Ledger, seen::Seen};
 use crate::{
     event::EventId,
     route::TargetName,
@@ -28,7 +28,7 @@ pub(super) struct Group<'c> {
 }
 
 /// What a job did, if the group it is in reaches the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Done {
     /// The event is stored, or the first one was.
     Admitted { id: EventId, duplicate: bool, quarantined: bool },
@@ -36,6 +36,8 @@ pub(super) enum Done {
     Settled,
     /// So many dead letters moved.
     Moved(u64),
+    /// The step of something rarer.
+    Amended(Box<Amended>),
 }
 
 /// The part of a delivery that its outcome needs.
@@ -87,6 +89,7 @@ impl Group<'_> {
             && let Some((id, quarantined)) =
                 self.seen.first(self.connection, (source, mark.0), admission.received_at)?
         {
+            let quarantined = quarantined && self.is_quarantined(id)?;
             return Ok(Done::Admitted { id, duplicate: true, quarantined });
         }
         let seq = self.ledger.take_seq();
@@ -116,6 +119,16 @@ impl Group<'_> {
         }
         self.stored += 1;
         Ok(Done::Admitted { id: admission.id, duplicate: false, quarantined })
+    }
+
+    /// Whether an event that came in unreadable has not been released since.
+    fn is_quarantined(&self, id: EventId) -> Result<bool, Fault> {
+        let released = self
+            .connection
+            .prepare_cached("SELECT 1 FROM events WHERE id = ?1 AND state <> 'quarantined'")?
+            .query_row([id.as_bytes()], |_| Ok(()))
+            .optional()?;
+        Ok(released.is_none())
     }
 
     fn insert_event(
@@ -164,7 +177,7 @@ impl Group<'_> {
         Ok(())
     }
 
-    fn enqueue(
+    pub(super) fn enqueue(
         &mut self,
         seq: i64,
         at: Timestamp,
@@ -307,7 +320,7 @@ impl Group<'_> {
         Ok(Done::Moved(moved))
     }
 
-    fn wake(&mut self, target: &TargetName) {
+    pub(super) fn wake(&mut self, target: &TargetName) {
         if !self.woken.contains(target) {
             self.woken.insert(target.clone());
         }
@@ -339,7 +352,7 @@ impl From<Fault> for StoreError {
 
 /// Tells the calls of a source apart: FNV-1a over source, kind and value, in 64 bits. Kept in the
 /// file, so the definition is for ever. Two calls that collide are delivered in order, no more.
-fn call_key(admission: &Admission, facts: &CallFacts) -> Option<i64> {
+pub(super) fn call_key(admission: &Admission, facts: &CallFacts) -> Option<i64> {
     let (kind, value) = match (&facts.call_id, &facts.reference) {
         (Some(id), _) => (b"i", id),
         (None, Some(reference)) => (b"r", reference),

@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, hash::Hash};
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::group::Fault;
 use crate::{
@@ -75,7 +75,20 @@ impl Ledger {
         }
         let last: Option<i64> =
             connection.query_row("SELECT max(seq) FROM events", [], |row| row.get(0))?;
-        Ok(Self { sources, targets, next_seq: last.unwrap_or_default() + 1 })
+        let marked: Option<i64> = connection
+            .query_row("SELECT value FROM marks WHERE name = 'next_seq'", [], |row| row.get(0))
+            .optional()?;
+        let next_seq = marked.unwrap_or_default().max(last.unwrap_or_default() + 1);
+        Ok(Self { sources, targets, next_seq })
+    }
+
+    /// Notes the number of the next event. Without it, a number would be given again after the
+    /// youngest events were removed, and what still speaks of them would speak of others.
+    pub(super) fn mark_seq(&self, connection: &Connection) -> Result<(), Fault> {
+        connection
+            .prepare_cached("INSERT OR REPLACE INTO marks (name, value) VALUES ('next_seq', ?1)")?
+            .execute([self.next_seq])?;
+        Ok(())
     }
 
     /// The number of a new event.

@@ -9,7 +9,10 @@
 //! as a whole, and only when a statement refuses a row is it rolled back and written again with
 //! a savepoint each.
 
+mod amend;
+mod backup;
 mod disk;
+mod find;
 mod group;
 mod ledger;
 mod open;
@@ -24,21 +27,30 @@ mod writer;
 mod tests;
 
 use std::{
+    collections::{BTreeSet, HashMap},
     fs,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, watch};
+use rusqlite::Connection;
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use self::{
+    amend::{Amend, Amended},
     disk::Disk,
+    find::{Dead, Found, Kept, Pages, Stale},
     group::{Move, Outcome},
     open::{ADMIN_NOTE, Lock},
     readers::Readers,
+    seen::Key,
     writer::{Job, Shared, Shift, Writer},
 };
 pub use self::{open::OpenError, schema::InForce};
@@ -48,9 +60,10 @@ use crate::{
     metrics::Metrics,
     route::TargetName,
     store::{
-        Admission, Answer, Attempt, DeadFilter, DeadLetter, Delivery, DeliveryId, DeliveryRecord,
-        Due, EventCursor, EventFilter, EventPage, Order, PastAttempt, Receipt, Settings,
-        Settlement, Store, StoreError, StoredEvent, Totals,
+        Admission, Answer, Attempt, DeadCount, DeadFilter, DeadLetter, Delivery, DeliveryId,
+        DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage, Order,
+        PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Settings, Settlement, Store,
+        StoreError, StoredEvent, Totals,
         metrics::{Books, Series, describe, register_books},
     },
 };
@@ -62,9 +75,18 @@ pub struct Sqlite {
     shared: Arc<Shared>,
     readers: Arc<Readers>,
     in_force: InForce,
+    limits: Limits,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// True once the writer has let go of the file.
     closed: watch::Receiver<bool>,
+}
+
+/// What is kept how long, and in how much room.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    retention: Duration,
+    dead_retention: Duration,
+    max_size: u64,
 }
 
 /// What a scrape reads, with a connection of its own each time: it waits neither for the writer
@@ -122,7 +144,8 @@ impl Sqlite {
             schema_version = in_force.schema_version,
             "opened the store {}", path.display()
         );
-        Ok(Arc::new(Self { shared, readers, in_force, writer: Mutex::new(Some(thread)), closed }))
+        let (limits, writer) = (Limits::of(settings), Mutex::new(Some(thread)));
+        Ok(Arc::new(Self { shared, readers, in_force, limits, writer, closed }))
     }
 
     /// Opens the file for looking only, beside a relay or without one: takes no lock, writes
@@ -145,7 +168,8 @@ impl Sqlite {
         };
         let readers = Arc::new(Readers::start(&shared).map_err(unstarted)?);
         let (_, closed) = watch::channel(true);
-        Ok(Arc::new(Self { shared, readers, in_force, writer: Mutex::default(), closed }))
+        let (limits, writer) = (Limits::of(settings), Mutex::default());
+        Ok(Arc::new(Self { shared, readers, in_force, limits, writer, closed }))
     }
 
     /// The admin address of the relay that has this file, or last had it and was killed, as the
@@ -163,14 +187,236 @@ impl Sqlite {
     /// Moves a step of dead letters. They are looked up by a reader, so that a filter that finds
     /// few among many does not stall the writer, which then moves those that are still dead.
     async fn move_dead(&self, filter: DeadFilter, to: Move, max: usize) -> Result<u64, StoreError> {
-        let found =
-            self.readers.ask(move |connection| queries::dead_of(connection, &filter, max)).await?;
-        if found.is_empty() {
+        if max == 0 {
             return Ok(0);
         }
-        self.shared.ask(|reply| Job::MoveDead(found, to, reply)).await
+        let filter = Arc::new(filter);
+        let mut after = None;
+        loop {
+            let found = self.find_dead(&filter, after, max.min(MOVED_PER_STEP)).await?;
+            if !found.items.is_empty() {
+                let ids = found.items.into_iter().map(|dead| dead.id).collect();
+                let moved = self.shared.ask(|reply| Job::MoveDead(ids, to, reply)).await?;
+                // Someone else may have been there first: then there may be more.
+                if moved > 0 {
+                    return Ok(moved);
+                }
+            }
+            match found.next {
+                None => return Ok(0),
+                next => after = next,
+            }
+        }
+    }
+
+    async fn find_dead(
+        &self,
+        filter: &Arc<DeadFilter>,
+        after: Option<DeliveryId>,
+        limit: usize,
+    ) -> Result<Found<Dead, DeliveryId>, StoreError> {
+        let filter = Arc::clone(filter);
+        self.readers.ask(move |connection| find::dead(connection, &filter, after, limit)).await
+    }
+
+    async fn list_dead(
+        &self,
+        filter: DeadFilter,
+        mut after: Option<DeliveryId>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        let filter = Arc::new(filter);
+        let limit = limit.min(queries::PAGE_ROWS_MAX);
+        let mut letters = Vec::new();
+        while letters.len() < limit {
+            let found = self.find_dead(&filter, after, limit - letters.len()).await?;
+            let read = move |connection: &Connection| {
+                let ids = found.items.iter().map(|dead| dead.id);
+                let read = ids.map(|id| queries::dead_letter(connection, id));
+                read.collect::<rusqlite::Result<Vec<_>>>()
+            };
+            letters.extend(self.readers.ask(read).await?.into_iter().flatten());
+            match found.next {
+                None => break,
+                next => after = next,
+            }
+        }
+        Ok(letters)
+    }
+
+    async fn count_dead(
+        &self,
+        filter: DeadFilter,
+        within: Duration,
+    ) -> Result<DeadCount, StoreError> {
+        let (filter, began) = (Arc::new(filter), Instant::now());
+        let mut count = DeadCount::default();
+        let mut by_number: HashMap<(i64, String), u64> = HashMap::new();
+        let mut after = None;
+        while began.elapsed() < within {
+            let found = self.find_dead(&filter, after, queries::PAGE_ROWS_MAX).await?;
+            for Dead { target, reason, .. } in found.items {
+                *by_number.entry((target, reason)).or_default() += 1;
+            }
+            after = found.next;
+            if after.is_none() {
+                count.complete = true;
+                break;
+            }
+        }
+        let named = move |connection: &Connection| {
+            let named = by_number.into_iter().map(|((target, reason), letters)| {
+                Ok(((queries::name_of(connection, target)?, reason), letters))
+            });
+            named.collect::<rusqlite::Result<_>>()
+        };
+        count.letters = self.readers.ask(named).await?;
+        Ok(count)
+    }
+
+    async fn amend(&self, amend: Amend) -> Result<Amended, StoreError> {
+        self.shared.ask(|reply| Job::Amend(Box::new(amend), reply)).await
+    }
+
+    async fn replay_step(
+        &self,
+        replay: Replay,
+        after: Option<EventCursor>,
+        at: Timestamp,
+        max: usize,
+    ) -> Result<Replayed, StoreError> {
+        let Replay { events, targets } = replay;
+        let limit = max.clamp(1, MOVED_PER_STEP);
+        let found = self
+            .readers
+            .ask(move |connection| {
+                find::events(connection, &events, Order::OldestFirst, after, limit)
+            })
+            .await?;
+        let next = found.next;
+        let events: Vec<i64> = found.items.into_iter().map(|(seq, _)| seq).collect();
+        if events.is_empty() {
+            return Ok(Replayed { deliveries: 0, next });
+        }
+        let deliveries = self.amend(Amend::Replay { events, targets, at }).await?.moved;
+        Ok(Replayed { deliveries, next })
+    }
+
+    async fn purge_step(&self, after: Option<PurgeCursor>) -> Result<Purged, StoreError> {
+        let pages = self.readers.ask(Pages::of).await?;
+        let after = match after {
+            None => 0,
+            Some(PurgeCursor::Events(cursor)) => cursor.0,
+            Some(PurgeCursor::Pages) => return self.shrink_step(pages).await,
+        };
+        let Limits { retention, dead_retention, max_size } = self.limits;
+        let kept = Kept::at(self.shared.clock.now(), retention, dead_retention);
+        let is_full = pages.used() > max_size;
+        let found = self
+            .readers
+            .ask(move |connection| find::stale(connection, after, kept, is_full))
+            .await?;
+        let next =
+            found.next.map_or(PurgeCursor::Pages, |seq| PurgeCursor::Events(EventCursor(seq)));
+        let mut purged = Purged::default();
+        for Stale { expire, remove } in found.items {
+            if !expire.is_empty() || !remove.is_empty() {
+                purged = self.amend(Amend::Purge { expire, remove }).await?.purged;
+            }
+        }
+        if is_full && found.next.is_none() {
+            tracing::warn!(
+                used_bytes = pages.used(),
+                max_size,
+                "the store holds more than max_size, and what is left of it waits to be delivered \
+                 or looked at: nothing more can be purged"
+            );
+        }
+        Ok(Purged { next: Some(next), ..purged })
+    }
+
+    /// Gives back free pages beyond what new events will soon need.
+    async fn shrink_step(&self, pages: Pages) -> Result<Purged, StoreError> {
+        if pages.free <= FREE_PAGES_KEPT.max(pages.all / FREE_PART_KEPT) {
+            return Ok(Purged::default());
+        }
+        let shrunk = self.amend(Amend::Shrink).await?.purged;
+        // A step that gives nothing back ends it, whatever the count says.
+        let next = (shrunk.pages > 0).then_some(PurgeCursor::Pages);
+        Ok(Purged { next, ..shrunk })
+    }
+
+    async fn erase_step(
+        &self,
+        what: Erasure,
+        after: Option<EventCursor>,
+    ) -> Result<Erased, StoreError> {
+        let found =
+            self.readers.ask(move |connection| find::erasable(connection, &what, after)).await?;
+        let mut erased = Erased::default();
+        let (seqs, ids): (Vec<i64>, BTreeSet<EventId>) = found.items.into_iter().unzip();
+        if !seqs.is_empty() {
+            erased = self.amend(Amend::Erase(seqs)).await?.erased;
+            // Only now: what was noted in order of arrival could have moved into the tree before.
+            erased = erased.and(self.forget(ids).await?);
+        }
+        erased.next = found.next;
+        if erased.next.is_none() {
+            self.leave_no_trace().await?;
+        }
+        Ok(erased)
+    }
+
+    async fn forget(&self, events: BTreeSet<EventId>) -> Result<Erased, StoreError> {
+        let events = Arc::new(events);
+        let mut forgotten = Erased::default();
+        let mut after = Key::default();
+        loop {
+            let events = Arc::clone(&events);
+            let look =
+                move |connection: &Connection| find::fingerprints(connection, &events, after);
+            let found = self.readers.ask(look).await?;
+            if !found.items.is_empty() {
+                forgotten = forgotten.and(self.amend(Amend::Forget(found.items)).await?.erased);
+            }
+            match found.next {
+                None => return Ok(forgotten),
+                Some(next) => after = next,
+            }
+        }
+    }
+
+    /// Free pages may hold what was removed before, and the log what was written before: gives
+    /// the pages back to the disk, and empties the log.
+    async fn leave_no_trace(&self) -> Result<(), StoreError> {
+        while self.amend(Amend::Shrink).await?.purged.pages > 0 {}
+        for _ in 0..LOG_EMPTYINGS_MAX {
+            let path = self.shared.path.clone();
+            if self.readers.ask(move |_| schema::empty_log(&path)).await? {
+                return Ok(());
+            }
+            tokio::time::sleep(LOG_PAUSE).await;
+        }
+        Err(StoreError::Io("the log is in use, and could not be emptied; erase again".into()))
     }
 }
+
+/// Dead letters moved, or events replayed, in one transaction: a few milliseconds of the writer's
+/// time.
+const MOVED_PER_STEP: usize = 256;
+
+/// Free pages that are kept whatever the size of the file: two megabytes.
+const FREE_PAGES_KEPT: u64 = 256;
+
+/// One page in so many is kept free for new events: giving pages back and taking them again costs
+/// writes, and a store in balance removes as much as it takes in.
+const FREE_PART_KEPT: u64 = 16;
+
+/// Attempts to empty the log between the reads of others, which are short.
+const LOG_EMPTYINGS_MAX: usize = 100;
+
+/// Between those.
+const LOG_PAUSE: Duration = Duration::from_millis(50);
 
 impl Store for Sqlite {
     fn commit(&self, admission: Admission) -> Answer<'_, Receipt> {
@@ -213,14 +459,11 @@ impl Store for Sqlite {
 
     fn dead_letters(
         &self,
-        target: Option<&TargetName>,
+        filter: DeadFilter,
         after: Option<DeliveryId>,
         limit: usize,
     ) -> Answer<'_, Vec<DeadLetter>> {
-        let target = target.cloned();
-        Box::pin(self.readers.ask(move |connection| {
-            queries::dead_letters(connection, target.as_ref(), after, limit)
-        }))
+        Box::pin(self.list_dead(filter, after, limit))
     }
 
     fn events(
@@ -230,10 +473,13 @@ impl Store for Sqlite {
         after: Option<EventCursor>,
         limit: usize,
     ) -> Answer<'_, EventPage> {
-        Box::pin(
-            self.readers
-                .ask(move |connection| queries::events(connection, &filter, order, after, limit)),
-        )
+        Box::pin(async move {
+            let find = move |connection: &Connection| {
+                find::events(connection, &filter, order, after, limit)
+            };
+            let Found { items, next } = self.readers.ask(find).await?;
+            Ok(EventPage { events: items.into_iter().map(|(_, event)| event).collect(), next })
+        })
     }
 
     fn deliveries_of(&self, event: EventId) -> Answer<'_, Vec<DeliveryRecord>> {
@@ -261,7 +507,56 @@ impl Store for Sqlite {
         Box::pin(self.move_dead(filter, Move::Discard, max))
     }
 
+    fn count_dead(&self, filter: DeadFilter, within: Duration) -> Answer<'_, DeadCount> {
+        Box::pin(Self::count_dead(self, filter, within))
+    }
+
+    fn release(&self, admission: Admission) -> Answer<'_, bool> {
+        Box::pin(async move {
+            let released = self.amend(Amend::Release(Box::new(admission))).await?;
+            Ok(released.moved > 0)
+        })
+    }
+
+    fn replay(
+        &self,
+        replay: Replay,
+        after: Option<EventCursor>,
+        at: Timestamp,
+        max: usize,
+    ) -> Answer<'_, Replayed> {
+        Box::pin(self.replay_step(replay, after, at, max))
+    }
+
+    fn adopt(&self, old: &TargetName, new: &TargetName) -> Answer<'_, u64> {
+        let (old, new) = (old.clone(), new.clone());
+        Box::pin(async move { Ok(self.amend(Amend::Adopt { old, new }).await?.moved) })
+    }
+
+    fn bury_orphans(&self, target: &TargetName) -> Answer<'_, u64> {
+        let target = target.clone();
+        Box::pin(async move {
+            if self.shared.is_declared(&target) {
+                return Ok(0);
+            }
+            Ok(self.amend(Amend::Bury(target)).await?.moved)
+        })
+    }
+
+    fn purge(&self, after: Option<PurgeCursor>) -> Answer<'_, Purged> {
+        Box::pin(self.purge_step(after))
+    }
+
+    fn erase(&self, what: Erasure, after: Option<EventCursor>) -> Answer<'_, Erased> {
+        Box::pin(self.erase_step(what, after))
+    }
+
+    fn backup(&self, to: PathBuf) -> Answer<'_, ()> {
+        Box::pin(backup::run(self.shared.path.clone(), to))
+    }
+
     fn declare(&self, sources: &[SourceName], targets: &[TargetName]) {
+        self.shared.declare(targets);
         let mut totals = self.shared.totals();
         for source in sources {
             totals.events.entry(source.clone()).or_default();
@@ -307,11 +602,27 @@ impl Drop for Sqlite {
     }
 }
 
+// === impl Limits ===
+
+impl Limits {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            retention: settings.retention,
+            dead_retention: settings.dead_retention,
+            max_size: settings.max_size,
+        }
+    }
+}
+
 // === impl Ledgers ===
 
 impl Books for Ledgers {
     fn totals(&self) -> Totals {
         self.0.totals().clone()
+    }
+
+    fn is_orphan(&self, target: &TargetName) -> bool {
+        !self.0.is_declared(target)
     }
 
     fn oldest(&self) -> Vec<(TargetName, Timestamp)> {

@@ -207,7 +207,7 @@ pub(super) fn noted(path: &Path) -> Option<String> {
 
 /// Callbacks hold people's numbers and words: nobody but the owner reads the file. `SQLite` gives
 /// its log the mode of the database.
-const PRIVATE: u32 = 0o600;
+pub(super) const PRIVATE: u32 = 0o600;
 
 /// What stands before the address in the note of the lock.
 pub(super) const ADMIN_NOTE: &str = "admin API ";

@@ -14,18 +14,17 @@ use crate::{
     event::{EventId, SourceName, Status},
     route::TargetName,
     store::{
-        Attempt, CallFacts, DeadFilter, DeadLetter, Delivery, DeliveryId, DeliveryRecord,
-        DeliveryState, Due, EventCursor, EventFilter, EventPage, EventState, EventSummary, Order,
-        PastAttempt, StoredEvent, StoredRequest,
+        Attempt, CallFacts, DeadLetter, Delivery, DeliveryId, DeliveryRecord, DeliveryState, Due,
+        EventState, EventSummary, PastAttempt, StoredEvent, StoredRequest,
     },
 };
 
 /// Rows of any page.
-const PAGE_ROWS_MAX: usize = 1000;
+pub(super) const PAGE_ROWS_MAX: usize = 1000;
 
-/// Events looked at for one page of a filtered list; the page then ends short and says where to
+/// Rows looked at for one page of a filtered list; the page then ends short and says where to
 /// go on.
-const SCANNED_MAX: usize = 10_000;
+pub(super) const SCANNED_MAX: usize = 10_000;
 
 /// Bytes of events handed to one target at a time; the next ask brings the next.
 const DUE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -132,40 +131,6 @@ pub(super) fn event(connection: &Connection, id: EventId) -> rusqlite::Result<Op
         .optional()
 }
 
-/// A page of events, scanned in the order of acceptance or against it.
-pub(super) fn events(
-    connection: &Connection,
-    filter: &EventFilter,
-    order: Order,
-    after: Option<EventCursor>,
-    limit: usize,
-) -> rusqlite::Result<EventPage> {
-    const COLUMNS: &str = "SELECT e.seq, e.id, s.name, e.provider, e.received_at, e.state, \
-        e.reason, e.status, e.call_id, e.reference, e.number_from, e.number_to \
-        FROM events e CROSS JOIN sources s ON s.id = e.source";
-    let (sql, start) = match order {
-        Order::OldestFirst => (format!("{COLUMNS} WHERE e.seq > ?1 ORDER BY e.seq"), i64::MIN),
-        Order::NewestFirst => (format!("{COLUMNS} WHERE e.seq < ?1 ORDER BY e.seq DESC"), i64::MAX),
-    };
-    let mut query = connection.prepare_cached(&sql)?;
-    let mut rows = query.query([after.map_or(start, |cursor| cursor.0)])?;
-    let mut page = EventPage::default();
-    let mut last = None;
-    for _ in 0..SCANNED_MAX {
-        let Some(row) = rows.next()? else { return Ok(page) };
-        if page.events.len() >= limit.clamp(1, PAGE_ROWS_MAX) {
-            break;
-        }
-        last = Some(EventCursor(row.get(0)?));
-        let summary = summary(row)?;
-        if takes(filter, &summary) {
-            page.events.push(summary);
-        }
-    }
-    page.next = last;
-    Ok(page)
-}
-
 /// Every delivery of an event.
 pub(super) fn deliveries_of(
     connection: &Connection,
@@ -222,90 +187,34 @@ pub(super) fn attempts(
     found.collect()
 }
 
-/// A page of dead letters, oldest first.
-pub(super) fn dead_letters(
+/// One dead letter, unless it is none any more.
+pub(super) fn dead_letter(
     connection: &Connection,
-    target: Option<&TargetName>,
-    after: Option<DeliveryId>,
-    limit: usize,
-) -> rusqlite::Result<Vec<DeadLetter>> {
-    let target = match target {
-        None => None,
-        Some(name) => match number_of(connection, name)? {
-            None => return Ok(Vec::new()),
-            number => number,
-        },
-    };
-    let mut query = connection.prepare_cached(&format!(
-        "SELECT d.id, e.id, t.name, d.reason, d.round, d.attempts, d.settled_at, d.status, \
-         d.error, (SELECT a.snippet FROM attempts a \
-         WHERE a.delivery = d.id AND a.round = d.round AND a.number = d.attempts) \
-         FROM {} AND e.seq = d.id / 4096 AND t.id = d.target \
-         AND d.id > ?2 ORDER BY d.id LIMIT ?3",
-        dead_by(target, "CROSS JOIN events e CROSS JOIN targets t")
-    ))?;
-    let after = after.map_or(i64::MIN, |after| after.0);
-    let found = query.query_map(params![target, after, rows_of(limit)], |row| {
-        Ok(DeadLetter {
-            id: DeliveryId(row.get(0)?),
-            event: event_id(row, 1)?,
-            target: TargetName::new(row.get_ref(2)?.as_str()?),
-            reason: row.get(3)?,
-            round: row.get(4)?,
-            attempts: row.get(5)?,
-            at: instant(row.get(6)?),
-            status: row.get(7)?,
-            error: row.get(8)?,
-            snippet: row.get_ref(9)?.as_bytes_or_null()?.map(Bytes::copy_from_slice),
+    id: DeliveryId,
+) -> rusqlite::Result<Option<DeadLetter>> {
+    connection
+        .prepare_cached(
+            "SELECT d.id, e.id, t.name, d.reason, d.round, d.attempts, d.settled_at, d.status, \
+             d.error, (SELECT a.snippet FROM attempts a \
+             WHERE a.delivery = d.id AND a.round = d.round AND a.number = d.attempts) \
+             FROM deliveries d CROSS JOIN events e CROSS JOIN targets t \
+             WHERE d.id = ?1 AND d.state = 2 AND e.seq = d.id / 4096 AND t.id = d.target",
+        )?
+        .query_row([id.0], |row| {
+            Ok(DeadLetter {
+                id: DeliveryId(row.get(0)?),
+                event: event_id(row, 1)?,
+                target: TargetName::new(row.get_ref(2)?.as_str()?),
+                reason: row.get(3)?,
+                round: row.get(4)?,
+                attempts: row.get(5)?,
+                at: instant(row.get(6)?),
+                status: row.get(7)?,
+                error: row.get(8)?,
+                snippet: row.get_ref(9)?.as_bytes_or_null()?.map(Bytes::copy_from_slice),
+            })
         })
-    })?;
-    found.collect()
-}
-
-/// The dead letters a redrive or discard is about, the oldest first, one step of them.
-pub(super) fn dead_of(
-    connection: &Connection,
-    filter: &DeadFilter,
-    max: usize,
-) -> rusqlite::Result<Vec<DeliveryId>> {
-    let max = max.min(PAGE_ROWS_MAX);
-    let target = match &filter.target {
-        None => None,
-        Some(name) => match number_of(connection, name)? {
-            None => return Ok(Vec::new()),
-            number => number,
-        },
-    };
-    let reason = filter.reason.map(crate::store::BuryReason::as_str);
-    let mut found = Vec::new();
-    if filter.events.is_empty() {
-        let mut query = connection.prepare_cached(&format!(
-            "SELECT d.id FROM {} AND d.reason = coalesce(?2, d.reason) ORDER BY d.id LIMIT ?3",
-            dead_by(target, "")
-        ))?;
-        let ids = query.query_map(params![target, reason, rows_of(max)], |row| row.get(0))?;
-        for id in ids {
-            found.push(DeliveryId(id?));
-        }
-        return Ok(found);
-    }
-    let mut query = connection.prepare_cached(
-        "SELECT id FROM deliveries WHERE id >= ?1 AND id < ?2 AND state = 2 \
-         AND target = coalesce(?3, target) AND reason = coalesce(?4, reason) ORDER BY id",
-    )?;
-    for event in &filter.events {
-        let Some(first) = first_delivery(connection, *event)? else { continue };
-        let ids = query
-            .query_map(params![first, first + TARGETS_MAX, target, reason], |row| row.get(0))?;
-        for id in ids {
-            found.push(DeliveryId(id?));
-        }
-        if found.len() >= max {
-            break;
-        }
-    }
-    found.truncate(max);
-    Ok(found)
+        .optional()
 }
 
 /// Dead letters in order of their ids, of target `?1` or of all, by the index that has that order.
@@ -317,7 +226,10 @@ pub(super) fn dead_by(target: Option<i64>, joined: &str) -> String {
     format!("deliveries d INDEXED BY {index} {joined} WHERE d.state = 2 AND {condition}")
 }
 
-fn number_of(connection: &Connection, target: &TargetName) -> rusqlite::Result<Option<i64>> {
+pub(super) fn number_of(
+    connection: &Connection,
+    target: &TargetName,
+) -> rusqlite::Result<Option<i64>> {
     connection
         .prepare_cached("SELECT id FROM targets WHERE name = ?1")?
         .query_row([target.as_str()], |row| row.get(0))
@@ -333,21 +245,7 @@ fn first_delivery(connection: &Connection, event: EventId) -> rusqlite::Result<O
     Ok(seq.map(|seq| seq * TARGETS_MAX))
 }
 
-fn takes(filter: &EventFilter, event: &EventSummary) -> bool {
-    let facts = event.facts.as_ref();
-    filter.source.as_ref().is_none_or(|source| *source == event.source)
-        && filter.state.is_none_or(|state| state == event.state)
-        && filter.status.is_none_or(|status| facts.is_some_and(|facts| facts.status == status))
-        && filter.since.is_none_or(|since| event.received_at >= since)
-        && filter.until.is_none_or(|until| event.received_at < until)
-        && filter.call.as_ref().is_none_or(|call| {
-            facts.is_some_and(|facts| {
-                facts.call_id.as_ref() == Some(call) || facts.reference.as_ref() == Some(call)
-            })
-        })
-}
-
-fn summary(row: &Row<'_>) -> rusqlite::Result<EventSummary> {
+pub(super) fn summary(row: &Row<'_>) -> rusqlite::Result<EventSummary> {
     let status: Option<String> = row.get(7)?;
     let facts = match status {
         None => None,
@@ -393,4 +291,11 @@ fn instant(millis: i64) -> Timestamp {
 
 fn rows_of(limit: usize) -> i64 {
     i64::try_from(limit.min(PAGE_ROWS_MAX)).unwrap_or(i64::MAX)
+}
+
+/// The name of a target by its number.
+pub(super) fn name_of(connection: &Connection, target: i64) -> rusqlite::Result<TargetName> {
+    connection
+        .prepare_cached("SELECT name FROM targets WHERE id = ?1")?
+        .query_row([target], |row| Ok(TargetName::new(row.get_ref(0)?.as_str()?)))
 }

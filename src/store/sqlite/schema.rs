@@ -26,8 +26,11 @@ pub struct InForce {
 }
 
 /// The layout, one step a version. A step is never changed once released: the next is added.
-pub(super) const STEPS: &[&str] =
-    &[include_str!("schema/0001_base.sql"), include_str!("schema/0002_watch.sql")];
+pub(super) const STEPS: &[&str] = &[
+    include_str!("schema/0001_base.sql"),
+    include_str!("schema/0002_watch.sql"),
+    include_str!("schema/0003_removal.sql"),
+];
 
 /// `PRAGMA application_id`, so that another program's database is not taken for ours: `HkSw`.
 const APPLICATION_ID: i64 = 0x486B_5377;
@@ -35,6 +38,9 @@ const APPLICATION_ID: i64 = 0x486B_5377;
 /// How long to wait for a lock of another process, such as a person's `sqlite3` that writes. Not
 /// longer: the whole queue waits with it, and its callers are told 503 after five seconds.
 const BUSY_TIMEOUT_MS: u32 = 1_000;
+
+/// How long the emptying of the log waits for a reader, with the writer waiting behind it.
+const EMPTYING_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Statements kept compiled per connection: more than there are, so that none is compiled twice.
 const STATEMENTS_KEPT: usize = 64;
@@ -79,6 +85,19 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     connection.execute_batch(READER)?;
     Ok(connection)
+}
+
+/// Folds the log in and empties it, by a connection of its own: the writer goes on meanwhile.
+/// False when readers were in the way.
+pub(super) fn empty_log(path: &Path) -> rusqlite::Result<bool> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    // Less than the writer waits for us.
+    connection.busy_timeout(EMPTYING_TIMEOUT)?;
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+        let is_busy: bool = row.get(0)?;
+        Ok(!is_busy)
+    })
 }
 
 /// Reads back what holds.

@@ -137,6 +137,47 @@ impl Seen {
         Ok(())
     }
 
+    /// Notes the content of an event that was released, so that its repeat, which can be read now,
+    /// is recognised for as long as its window lasts. Straight into the tree: releases are rare,
+    /// and its note in order of arrival is that of the bytes it came as.
+    pub(super) fn remember_released(
+        &self,
+        connection: &Connection,
+        source: i64,
+        admission: &Admission,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        let Some(mark) = admission.fingerprint else { return Ok(()) };
+        let window = i64::try_from(admission.dedupe_window.as_millis()).unwrap_or(i64::MAX);
+        let until = admission.received_at.as_millisecond().saturating_add(window);
+        if until <= now.as_millisecond() || self.first(connection, (source, mark.0), now)?.is_some()
+        {
+            return Ok(());
+        }
+        connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO seen (source, fingerprint, until, id, quarantined) \
+                 VALUES (?1, ?2, ?3, ?4, 0)",
+            )?
+            .execute(params![source, mark.0, until, admission.id.as_bytes()])?;
+        Ok(())
+    }
+
+    /// Removes the note of an event, and what of it is in the tree. How many notes.
+    pub(super) fn forget_event(&self, connection: &Connection, seq: i64) -> Result<u64, Fault> {
+        let key: Option<Key> = connection
+            .prepare_cached("DELETE FROM seen_lately WHERE seq = ?1 RETURNING source, fingerprint")?
+            .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((source, fingerprint)) = key else { return Ok(0) };
+        if self.noted_as(&(source, fingerprint)) == Some(seq) {
+            connection
+                .prepare_cached("DELETE FROM seen WHERE source = ?1 AND fingerprint = ?2")?
+                .execute(params![source, fingerprint])?;
+        }
+        Ok(1)
+    }
+
     /// The place in the group to which [`Seen::forget_since`] goes back.
     pub(super) fn mark(&self) -> usize {
         self.noted.len()

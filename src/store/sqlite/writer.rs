@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::{
+    amend::{Amend, Amended},
     disk::Disk,
     group::{Done, Fault, Group, Move, Outcome},
     ledger::Ledger,
@@ -36,6 +37,7 @@ pub(super) enum Job {
     Commit(Box<Admission>, Reply<Receipt>),
     Settle(Box<Outcome>, Reply<()>),
     MoveDead(Vec<DeliveryId>, Move, Reply<u64>),
+    Amend(Box<Amend>, Reply<Amended>),
 }
 
 /// Where an answer goes. Its receiver may be gone: the work is done all the same.
@@ -53,6 +55,8 @@ pub(super) struct Shared {
     totals: Mutex<Totals>,
     /// Written by whoever asks for a target first.
     wakes: Mutex<HashMap<TargetName, Arc<Notify>>>,
+    /// The targets of relay.toml, once they are declared.
+    declared: Mutex<Option<BTreeSet<TargetName>>>,
     /// Why the writer cannot write at present; written by the writer only.
     trouble: Mutex<Option<StoreError>>,
     /// Moves on whenever the writer opens the file anew, so that readers do too.
@@ -102,6 +106,7 @@ impl Shared {
             series,
             totals: Mutex::default(),
             wakes: Mutex::default(),
+            declared: Mutex::default(),
             trouble: Mutex::default(),
             generation: AtomicU64::new(0),
         }
@@ -119,7 +124,7 @@ impl Shared {
                 self.refusal().map_or(Ok(()), Err)?;
                 ADMISSIONS_WAITING_MAX
             }
-            Job::Settle(..) | Job::MoveDead(..) => JOBS_WAITING_MAX,
+            Job::Settle(..) | Job::MoveDead(..) | Job::Amend(..) => JOBS_WAITING_MAX,
         };
         self.queue.push(job, bound)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
@@ -133,6 +138,16 @@ impl Shared {
 
     pub(super) fn totals(&self) -> MutexGuard<'_, Totals> {
         lock(&self.totals)
+    }
+
+    /// Names the targets of relay.toml, in place of those before.
+    pub(super) fn declare(&self, targets: &[TargetName]) {
+        *lock(&self.declared) = Some(targets.iter().cloned().collect());
+    }
+
+    /// Whether relay.toml has the target; before it was said, every target is had.
+    pub(super) fn is_declared(&self, target: &TargetName) -> bool {
+        lock(&self.declared).as_ref().is_none_or(|declared| declared.contains(target))
     }
 
     pub(super) fn wake(&self, target: &TargetName) -> Arc<Notify> {
@@ -306,6 +321,7 @@ impl Job {
             Self::Commit(admission, _) => group.admit(admission),
             Self::Settle(outcome, _) => group.settle(outcome),
             Self::MoveDead(ids, to, _) => group.move_dead(ids, *to),
+            Self::Amend(amend, _) => group.amend(amend),
         }
     }
 
@@ -317,6 +333,7 @@ impl Job {
             }
             (Self::Settle(_, reply), Ok(Done::Settled)) => tell(reply, Ok(())),
             (Self::MoveDead(_, _, reply), Ok(Done::Moved(count))) => tell(reply, Ok(count)),
+            (Self::Amend(_, reply), Ok(Done::Amended(amended))) => tell(reply, Ok(*amended)),
             (job, Err(error)) => job.refuse(&error),
             (job, Ok(done)) => job.refuse(&StoreError::Io(format!("answered {done:?}").into())),
         }
@@ -327,6 +344,7 @@ impl Job {
             Self::Commit(_, reply) => tell(reply, Err(error.clone())),
             Self::Settle(_, reply) => tell(reply, Err(error.clone())),
             Self::MoveDead(_, _, reply) => tell(reply, Err(error.clone())),
+            Self::Amend(_, reply) => tell(reply, Err(error.clone())),
         }
     }
 
@@ -339,7 +357,7 @@ impl Job {
                         Fate::Quarantined { .. } => 0,
                     }
             }
-            Self::Settle(..) | Self::MoveDead(..) => 0,
+            Self::Settle(..) | Self::MoveDead(..) | Self::Amend(..) => 0,
         }
     }
 }
