@@ -35,4 +35,8 @@ mod crash;
 
 mod cli;
 
+mod admin;
+
+mod operator;
+
 mod architecture;

@@ -12,7 +12,7 @@ pub(crate) use metrics_page::Page;
 pub(crate) use process::{Process, write_config};
 pub(crate) use relay::{Relay, Setup};
 pub(crate) use sender::{API_KEY, Ack, Raw, callback, client, post};
-pub(crate) use target::{Reply, Target};
+pub(crate) use target::{Delivery, Reply, Target};
 
 use std::{future::Future, time::Duration};
 

@@ -1,0 +1,294 @@
+//! The operator's verbs against a relay that runs, one that does not, and one that refuses.
+
+use std::{collections::BTreeSet, fs, path::Path, process::Output};
+
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Delivery, Process, Setup, Target, callback, eventually, post, within, write_config,
+};
+
+async fn run(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Process::command();
+    command.args(arguments).current_dir(folder);
+    command.env_remove("HOOKSWITCH_URL").env_remove("HOOKSWITCH_ADMIN_TOKEN");
+    within("the command's end", command.output()).await.unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+async fn asked(folder: &Path, arguments: &[&str]) -> Value {
+    let output = run(folder, arguments).await;
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", err(&output));
+    serde_json::from_str(&out(&output)).unwrap()
+}
+
+/// A relay with dead letters of two targets.
+async fn with_dead_letters(setup: &Setup, calls: usize) -> Process {
+    let config = write_config(&setup.folder(), &setup.text());
+    let relay = Process::serve(&config).await;
+    let url = format!("http://{}/hooks/calls", relay.callbacks);
+    for call in 0..calls {
+        post(&url, &callback(&format!("call.{call}"))).await.id();
+    }
+    let folder = setup.folder();
+    eventually("the dead letters", || async {
+        let counts = asked(&folder, &["dead", "redrive", "--all", "--dry-run", "--json"]).await;
+        counts["total"] == 2 * calls
+    })
+    .await;
+    relay
+}
+
+async fn two_targets() -> (Setup, Target, Target) {
+    let (crm, erp) = (Target::answering(410).await, Target::answering(410).await);
+    let setup = Setup::new().target("crm", &crm, "").target("erp", &erp, "");
+    (setup, crm, erp)
+}
+
+#[tokio::test]
+async fn a_redrive_says_first_what_it_would_do_and_then_does_that() {
+    let (setup, crm, erp) = two_targets().await;
+    let relay = with_dead_letters(&setup, 3).await;
+    let folder = setup.folder();
+
+    let dry = run(&folder, &["dead", "redrive", "--target", "crm", "--dry-run"]).await;
+    assert_eq!(
+        out(&dry),
+        "TARGET  REASON     COUNT\ncrm     permanent  3\nwould move 3; nothing was changed\n"
+    );
+    assert_eq!(crm.got().len(), 3, "nothing was sent");
+
+    let redriven = run(&folder, &["dead", "redrive", "--target", "crm", "--rate", "50/s"]).await;
+    assert_eq!(redriven.status.code(), Some(0), "{}", err(&redriven));
+    assert_eq!(err(&redriven), "redriven 3\n");
+    let got = crm.received(6).await;
+    for (round, of) in [("0", &got[..3]), ("1", &got[3..])] {
+        assert!(of.iter().all(|delivery| delivery.header("hookswitch-round") == round));
+        let ids: BTreeSet<String> = of.iter().map(Delivery::id).collect();
+        assert_eq!(ids, crm.ids(), "the same ids");
+    }
+    assert_eq!(erp.got().len(), 3, "the other target is left alone");
+
+    let discarded = asked(&folder, &["dead", "discard", "--target", "erp", "--json"]).await;
+    assert_eq!(discarded, json!({ "moved": 3, "complete": true }));
+    let targets = asked(&folder, &["targets", "--json"]).await;
+    let erp = targets["targets"].as_array().unwrap().iter().find(|of| of["name"] == "erp").unwrap();
+    assert_eq!((&erp["dead"], &erp["discarded"]), (&json!(0), &json!(3)));
+    relay.kill().await;
+}
+
+#[tokio::test]
+async fn ctrl_c_in_a_redrive_leaves_nothing_half_done_and_the_same_command_goes_on() {
+    let (setup, crm, _erp) = two_targets().await;
+    let relay = with_dead_letters(&setup, 12).await;
+    let folder = setup.folder();
+    let mut command = Process::command();
+    command.args(["dead", "redrive", "--target", "crm", "--rate", "1/s"]).current_dir(&folder);
+    let slow = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    crm.received(13).await;
+
+    let pid = rustix::process::Pid::from_raw(i32::try_from(slow.id().unwrap()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let ended = within("its end", slow.wait_with_output()).await.unwrap();
+
+    assert_eq!(ended.status.code(), Some(130), "{}", err(&ended));
+    assert!(err(&ended).contains("of 12, the rest is untouched; run the same command again"));
+    let redriven = crm.got().len() - 12;
+    assert!((1..12).contains(&redriven), "{redriven}");
+    eventually("every delivery to be dead again", || async {
+        let counts = asked(&folder, &["dead", "redrive", "--target", "crm", "--dry-run", "--json"]);
+        counts.await["total"] == 12
+    })
+    .await;
+    let again = run(&folder, &["dead", "redrive", "--target", "crm"]).await;
+    assert_eq!(again.status.code(), Some(0), "{}", err(&again));
+    relay.kill().await;
+}
+
+#[tokio::test]
+async fn without_a_relay_the_store_is_read_and_what_would_change_it_is_refused() {
+    let (setup, _crm, _erp) = two_targets().await;
+    let relay = with_dead_letters(&setup, 2).await;
+    let folder = setup.folder();
+    let running = asked(&folder, &["events", "ls", "--json"]).await;
+    relay.terminate().await;
+
+    let read = run(&folder, &["events", "ls", "--json"]).await;
+    assert_eq!(serde_json::from_str::<Value>(&out(&read)).unwrap(), running, "the same answer");
+    let said = err(&read);
+    assert!(
+        said.starts_with("no relay answers at") && said.contains("reading the store"),
+        "{said}"
+    );
+    let id = running["events"][0]["id"].as_str().unwrap();
+    let raw = run(&folder, &["events", "raw", id]).await;
+    let raw: Value = serde_json::from_slice(&raw.stdout).unwrap();
+    assert_eq!(raw["agentId"], "agent.t1");
+    let out_file = folder.join("dead.jsonl");
+    let export = ["dead", "export", "--target", "crm", "--out", out_file.to_str().unwrap()];
+    assert_eq!(run(&folder, &export).await.status.code(), Some(0));
+    assert_eq!(fs::read_to_string(&out_file).unwrap().lines().count(), 2);
+    assert_eq!(run(&folder, &export).await.status.code(), Some(1), "a file is not overwritten");
+
+    for write in [
+        &["dead", "redrive", "--all"][..],
+        &["dead", "discard", "--all"],
+        &["pause", "crm"],
+        &["reload"],
+        &["erase", "--call", "call.1"],
+        &["replay", "--since", "1h"],
+    ] {
+        let refused = run(&folder, write).await;
+        assert_eq!(refused.status.code(), Some(68), "{write:?}: {}", err(&refused));
+        assert_eq!(err(&refused).lines().count(), 1, "{}", err(&refused));
+        assert!(err(&refused).contains("hookswitch serve"), "the remedy: {}", err(&refused));
+    }
+}
+
+#[tokio::test]
+async fn each_way_to_be_refused_is_one_line_with_its_own_code() {
+    let setup = Setup::new().admin("token = \"right-token\"");
+    let config = write_config(&setup.folder(), &setup.text());
+    let folder = setup.folder();
+    let nothing = run(&folder, &["events", "ls"]).await;
+    assert_eq!(nothing.status.code(), Some(68), "no store yet: {}", err(&nothing));
+    let relay = Process::serve(&config).await;
+    let url = format!("http://{}", relay.admin);
+
+    for (arguments, code, says) in [
+        (&["events", "ls", "--token", "wrong"][..], 77, "--token"),
+        (&["targets", "--url", &url], 77, "HOOKSWITCH_ADMIN_TOKEN"),
+        (&["targets", "--url", "http://127.0.0.1:1"], 68, "--url"),
+        (&["healthcheck", "--url", "http://127.0.0.1:1"], 68, "no relay answers"),
+        (&["events", "show", "01938a1e-0000-7000-8000-000000000000"], 66, "no event"),
+        (&["events", "ls", "--source", "nobody"], 1, "no such source"),
+        (&["dead", "redrive"], 64, "--all"),
+        (&["send", "12x"], 64, "11x"),
+        (&["events", "ls", "--config", "nowhere.toml"], 78, "nowhere.toml"),
+    ] {
+        let refused = run(&folder, arguments).await;
+        assert_eq!(refused.status.code(), Some(code), "{arguments:?}: {}", err(&refused));
+        assert!(err(&refused).contains(says), "{arguments:?}: {}", err(&refused));
+        assert!(!err(&refused).contains("right-token"));
+    }
+    assert_eq!(run(&folder, &["healthcheck"]).await.status.code(), Some(0));
+    relay.terminate().await;
+
+    rusqlite::Connection::open(setup.store_path())
+        .unwrap()
+        .pragma_update(None, "user_version", 4711)
+        .unwrap();
+    for verb in [&["events", "ls"][..], &["serve", "--log", "off"]] {
+        let newer = run(&folder, verb).await;
+        assert_eq!(newer.status.code(), Some(74), "{}", err(&newer));
+        assert!(err(&newer).contains("4711"), "{}", err(&newer));
+    }
+}
+
+#[tokio::test]
+async fn init_writes_what_runs_and_leaves_a_file_that_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+
+    let written = run(folder.path(), &["init"]).await;
+    assert_eq!(written.status.code(), Some(0), "{}", err(&written));
+    assert_eq!(run(folder.path(), &["check"]).await.status.code(), Some(0));
+    fs::write(folder.path().join("relay.toml"), "# mine\n").unwrap();
+    let again = run(folder.path(), &["init"]).await;
+    assert_eq!(again.status.code(), Some(76), "{}", err(&again));
+    assert_eq!(fs::read_to_string(folder.path().join("relay.toml")).unwrap(), "# mine\n");
+}
+
+#[tokio::test]
+async fn every_sample_of_every_provider_is_taken_and_is_what_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), &["init"]).await;
+    let path = folder.path().join("relay.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let text = text
+        .replace("#listen = \"127.0.0.1:8080\"", "listen = \"127.0.0.1:0\"")
+        .replace("#listen = \"127.0.0.1:9090\"", "listen = \"127.0.0.1:0\"")
+        .replace("#min_free = \"512 MiB\"", "min_free = \"1 MiB\"")
+        .replace("[sources.julian]", "[sources.11x]")
+        .replace("\"/hooks/julian\"", "\"/hooks/11x\"");
+    fs::write(&path, text).unwrap();
+    let mut command = Process::command();
+    command.args(["serve", "--log-format", "json"]).current_dir(folder.path());
+    let relay = Process::listening(command).await;
+
+    let mut sent = Vec::new();
+    for provider in ["11x", "plum", "synthflow", "mobtexting", "clouddial"] {
+        let cases = out(&run(folder.path(), &["send", provider, "--case", "list"]).await);
+        assert!(cases.starts_with("completed\n"), "{provider}: {cases}");
+        for case in cases.lines() {
+            let to = format!("http://{}/hooks/{provider}", relay.callbacks);
+            let answer =
+                asked(folder.path(), &["send", provider, "--case", case, "--to", &to, "--json"])
+                    .await;
+            assert_eq!(answer["status"], 200, "{provider} {case}: {answer}");
+            sent.push(format!("{provider} {case}"));
+        }
+    }
+    let listed = asked(folder.path(), &["events", "ls", "--oldest", "--json"]).await;
+    let listed: Vec<String> = listed["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| {
+            let part = |name: &str| event[name].as_str().unwrap_or("-").to_owned();
+            format!("{} {}", part("source"), part("status"))
+        })
+        .collect();
+    assert_eq!(listed, sent, "each is an event of its own, with the status of its case");
+    relay.kill().await;
+}
+
+#[tokio::test]
+async fn secrets_are_made_in_the_shapes_that_relay_toml_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let whsec = out(&run(folder.path(), &["secret"]).await);
+    let token = out(&run(folder.path(), &["secret", "token"]).await);
+
+    assert!(whsec.starts_with("whsec_") && whsec.trim_end().len() == 6 + 44, "{whsec}");
+    assert_eq!(token.trim_end().len(), 64);
+    assert!(token.trim_end().bytes().all(|byte| byte.is_ascii_hexdigit()));
+    assert_ne!(out(&run(folder.path(), &["secret"]).await), whsec);
+}
+
+#[tokio::test]
+async fn every_verb_has_help_with_an_example_and_every_shell_its_completions() {
+    let folder = tempfile::tempdir().unwrap();
+    for verb in [
+        &["events", "ls"][..],
+        &["events", "show"],
+        &["events", "raw"],
+        &["events", "tail"],
+        &["dead", "ls"],
+        &["dead", "show"],
+        &["dead", "redrive"],
+        &["dead", "discard"],
+        &["dead", "export"],
+        &["replay"],
+        &["targets"],
+        &["reload"],
+        &["erase"],
+        &["init"],
+        &["send"],
+        &["secret"],
+        &["completions"],
+        &["healthcheck"],
+    ] {
+        let help = run(folder.path(), &[verb, &["--help"]].concat()).await;
+        assert!(out(&help).contains("Example"), "{verb:?}: {}", out(&help));
+    }
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = out(&run(folder.path(), &["completions", shell]).await);
+        assert!(script.contains("redrive"), "{shell}");
+    }
+}
