@@ -2,6 +2,7 @@
 
 use std::{fs::OpenOptions, io::Write as _, path::PathBuf};
 
+use hookswitch::clock::Clock;
 use serde_json::{Map, Value, json};
 
 use crate::cli::{
@@ -46,7 +47,7 @@ enum What {
     /// Send dead letters again. Ctrl-C stops between two steps; the same command goes on.
     #[command(after_help = "Examples:\n  hookswitch dead redrive --target crm --dry-run\n  \
         hookswitch dead redrive --target crm --since 6h --rate 50/s\n  \
-        hookswitch dead redrive --event 01938a1e-… --new-id")]
+        hookswitch dead redrive --event 01938a1e-…")]
     Redrive(Choice),
     /// Give dead letters up: they stay listed as discarded, and are never sent.
     #[command(after_help = "Example:\n  hookswitch dead discard --reason expired --dry-run")]
@@ -83,9 +84,6 @@ struct Choice {
     /// At most so many a second, such as 50/s.
     #[arg(long, value_name = "RATE", value_parser = rate)]
     rate: Option<u32>,
-    /// Send them under a new webhook-id, `<id>.<round>`, for targets that drop a known one.
-    #[arg(long)]
-    new_id: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
@@ -174,7 +172,7 @@ impl Choice {
         }
         let need = if self.dry_run { Need::Read } else { Need::Write };
         let peer = self.connection.open(need).await?;
-        let mut body = self.picked.members();
+        let mut body = self.picked.clone().before(Clock::system().now()).members();
         if !self.event.is_empty() {
             body.insert("events".to_owned(), json!(self.event));
         }
@@ -183,16 +181,12 @@ impl Choice {
         if self.dry_run {
             return Ok(self.tell(&counts));
         }
-        if self.new_id && verb == "redrive" {
-            body.insert("new_id".to_owned(), json!(true));
-        }
         let total = counts["total"].as_u64().unwrap_or_default();
         let mut steps = Steps::new(done, Some(total), self.rate, self.connection.json);
         while let Some(max) = steps.next().await {
             body.insert("max".to_owned(), json!(max));
             let path = format!("/dead-letters/{verb}");
             let moved = peer.post(&path, &Value::Object(body.clone())).await?;
-            // Not more than there were: what dies again meanwhile is not sent for ever.
             steps.took(moved["moved"].as_u64().unwrap_or_default());
         }
         let (moved, stop) = steps.finish();

@@ -2,14 +2,16 @@
 
 use std::{collections::BTreeSet, io::Write as _, time::Duration};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::{
     block_on,
     connection::{Connection, Need, Peer},
     exit::Exit,
-    filter::Picked,
+    filter::{Picked, instant},
     print,
+    steps::{Steps, Stop},
     table::{self, Column},
 };
 
@@ -56,6 +58,42 @@ enum What {
         /// The event's id.
         id: String,
     },
+    /// Read one quarantined or unrouted event again, and send it down its routes.
+    #[command(after_help = "Example:\n  hookswitch events release 01938a1e-… --unverified")]
+    Release {
+        #[command(flatten)]
+        connection: Connection,
+        /// The event's id.
+        id: String,
+        /// Believe it although it could not be verified when it came.
+        #[arg(long)]
+        unverified: bool,
+    },
+    /// Read quarantined events again after a fix, and send them down their routes.
+    #[command(after_help = "Examples:\n  hookswitch events redrive --source julian --dry-run\n  \
+        hookswitch events redrive --since 7d")]
+    Redrive {
+        #[command(flatten)]
+        connection: Connection,
+        /// Of this source.
+        #[arg(long, value_name = "NAME")]
+        source: Option<String>,
+        /// Quarantined for this reason.
+        #[arg(long, value_name = "REASON")]
+        reason: Option<String>,
+        /// From this moment on: RFC 3339, or a time ago such as 30m, 2h, 7d.
+        #[arg(long, value_name = "WHEN", value_parser = instant)]
+        since: Option<Timestamp>,
+        /// Before this moment.
+        #[arg(long, value_name = "WHEN", value_parser = instant)]
+        until: Option<Timestamp>,
+        /// Also those that could not be verified when they came.
+        #[arg(long)]
+        unverified: bool,
+        /// Only read them, and release none.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Follow events as they come, until Ctrl-C.
     #[command(after_help = "Example:\n  hookswitch events tail --status voicemail --json")]
     Tail {
@@ -74,6 +112,20 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             }
             What::Show { connection, id } => show(connection, id).await,
             What::Raw { connection, id } => raw(connection, id).await,
+            What::Release { connection, id, unverified } => {
+                release(connection, id, *unverified).await
+            }
+            What::Redrive { connection, source, reason, since, until, unverified, dry_run } => {
+                let order = json!({
+                    "source": source,
+                    "reason": reason,
+                    "since": since,
+                    "until": until,
+                    "unverified": unverified,
+                    "dry_run": dry_run,
+                });
+                redrive(connection, order, *dry_run).await
+            }
             What::Tail { connection, picked } => tail(connection, picked).await,
         };
         done.unwrap_or_else(|exit| exit)
@@ -148,6 +200,51 @@ async fn raw(connection: &Connection, id: &str) -> Result<Exit, Exit> {
     let bytes = peer.bytes(&format!("/events/{}/raw", segment(id))).await?;
     let written = std::io::stdout().lock().write_all(&bytes);
     Ok(if written.is_ok() { Exit::Done } else { Exit::Failed })
+}
+
+async fn release(connection: &Connection, id: &str, unverified: bool) -> Result<Exit, Exit> {
+    let peer = connection.open(Need::Write).await?;
+    let path = format!("/events/{}/release", segment(id));
+    let released = peer.post(&path, &json!({ "unverified": unverified })).await?;
+    if connection.json {
+        return Ok(print(&format!("{released}\n")));
+    }
+    let targets = released["targets"].as_array().into_iter().flatten();
+    let targets: Vec<&str> = targets.filter_map(Value::as_str).collect();
+    Ok(print(&match targets.join(", ") {
+        none if none.is_empty() => format!("released {id}; no route takes it\n"),
+        targets => format!("released {id} to {targets}\n"),
+    }))
+}
+
+/// Step by step; Ctrl-C is heard between two, and the same command goes on with what is left.
+async fn redrive(connection: &Connection, mut order: Value, dry: bool) -> Result<Exit, Exit> {
+    let peer = connection.open(Need::Write).await?;
+    let done = if dry { "readable now" } else { "released" };
+    let mut steps = Steps::new(done, None, None, connection.json);
+    let (mut released, mut kept, mut over) = (0, Vec::new(), false);
+    while !over && steps.next().await.is_some() {
+        let step = peer.post("/quarantine/redrive", &order).await?;
+        let moved = step["released"].as_u64().unwrap_or_default();
+        released += moved;
+        kept.extend(step["kept"].as_array().cloned().unwrap_or_default());
+        over = step["next"].is_null();
+        order["cursor"] = step["next"].clone();
+        // A step that releases none is not the last.
+        steps.took(moved.max(1));
+    }
+    let stop = steps.stopped();
+    if connection.json {
+        print(&format!("{}\n", json!({ "released": released, "kept": kept })));
+    } else if !kept.is_empty() {
+        print(&table::rows(&[("KEPT", "/id"), ("WHY", "/why")], &kept, ""));
+    }
+    eprintln!("{done}: {released}, kept: {}", kept.len());
+    if stop == Stop::Interrupted {
+        eprintln!("interrupted; run the same command again to go on");
+        return Ok(Exit::Interrupted);
+    }
+    Ok(Exit::Done)
 }
 
 /// Asks for what came after the last event that was seen. A page that is not full has no cursor:

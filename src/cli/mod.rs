@@ -73,6 +73,8 @@ enum Verb {
     Resume(operate::OneTarget),
     /// Remove whatever the store holds of a person, for good.
     Erase(operate::Erase),
+    /// Copy the store to a new file, also while the relay runs.
+    Backup(setup::Backup),
     /// Make a secret.
     Secret(setup::Secret),
     /// Print a contract as JSON Schema.
@@ -107,6 +109,7 @@ pub(crate) fn run(arguments: Arguments) -> Exit {
         Verb::Pause(arguments) => operate::hold(&arguments, "pause"),
         Verb::Resume(arguments) => operate::hold(&arguments, "resume"),
         Verb::Erase(arguments) => operate::erase(&arguments),
+        Verb::Backup(arguments) => setup::backup(&arguments),
         Verb::Secret(arguments) => setup::secret(&arguments),
         Verb::Schema(arguments) => schema::run(&arguments),
         Verb::Healthcheck(arguments) => setup::healthcheck(&arguments),

@@ -48,7 +48,7 @@ pub(super) struct Reload {
 /// Send stored events again, also those that were delivered.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  hookswitch replay --since 2h --source julian --to crm\n  \
-    hookswitch replay --event 01938a1e-… --new-id")]
+    hookswitch replay --event 01938a1e-…")]
 pub(super) struct Replay {
     #[command(flatten)]
     connection: Connection,
@@ -64,9 +64,6 @@ pub(super) struct Replay {
     /// At most so many events a second, such as 50/s.
     #[arg(long, value_name = "RATE", value_parser = rate)]
     rate: Option<u32>,
-    /// Send them under a new webhook-id, `<id>.<round>`, for targets that drop a known one.
-    #[arg(long)]
-    new_id: bool,
     /// Go on where an interrupted replay said it stopped.
     #[arg(long, value_name = "CURSOR")]
     cursor: Option<String>,
@@ -182,7 +179,6 @@ impl Replay {
         let mut body = self.picked.clone().before(Clock::system().now()).members();
         body.insert("events".to_owned(), json!(self.event));
         body.insert("to".to_owned(), json!(self.to));
-        body.insert("new_id".to_owned(), json!(self.new_id));
         let mut cursor = json!(self.cursor);
         let (mut deliveries, mut over) = (0, false);
         let mut steps = Steps::new("replayed", None, self.rate, self.connection.json);

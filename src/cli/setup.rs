@@ -4,13 +4,17 @@ use std::{fs::OpenOptions, io::Write as _, path::PathBuf};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use clap::{CommandFactory as _, ValueEnum};
+use hookswitch::{
+    clock::Clock,
+    store::{Store as _, sqlite::Sqlite},
+};
 use serde_json::json;
 
 use crate::cli::{
-    Arguments as All, block_on,
-    connection::{Connection, client},
+    Arguments as All, ConfigPath, block_on,
+    connection::{Connection, client, store_exit},
     exit::Exit,
-    print,
+    load, print,
     sample::{self, Sample},
 };
 
@@ -40,6 +44,20 @@ pub(super) struct Send {
     #[arg(long, value_name = "SECRET", env = "HOOKSWITCH_SEND_SECRET", hide_env_values = true,
           default_value = sample::SECRET)]
     secret: String,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Copy the store to a new file, also while the relay runs.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  hookswitch backup /var/backups/hookswitch-$(date +%F).db\n\n\
+    To restore: stop the relay, put the copy where [store] path says, start it.")]
+pub(super) struct Backup {
+    #[command(flatten)]
+    path: ConfigPath,
+    /// The file to write; one that is there is left alone.
+    to: PathBuf,
     /// Print one JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -154,6 +172,37 @@ async fn post(arguments: &Send, sample: &Sample) -> Result<Exit, Exit> {
         format!("{status} {body}\n")
     });
     Ok(if status.is_success() { Exit::Done } else { Exit::Failed })
+}
+
+/// Needs no relay: the copy is of one moment, whoever writes meanwhile.
+pub(super) fn backup(arguments: &Backup) -> Exit {
+    let (config, _) = match load(&arguments.path.config) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    let to = &arguments.to;
+    if to.exists() {
+        eprintln!("error: {} is there already, and is left as it is", to.display());
+        return Exit::Exists;
+    }
+    block_on(async {
+        let store = match Sqlite::open_to_read(&config.store, Clock::system()) {
+            Ok(store) => store,
+            Err(error) => {
+                eprintln!("error: {error}");
+                return store_exit(&error);
+            }
+        };
+        if let Err(error) = store.backup(to.clone()).await {
+            eprintln!("error: {} cannot be written: {error}", to.display());
+            return Exit::Failed;
+        }
+        print(&if arguments.json {
+            format!("{}\n", json!({ "backup": to }))
+        } else {
+            format!("wrote {}\n", to.display())
+        })
+    })
 }
 
 pub(super) fn secret(arguments: &Secret) -> Exit {

@@ -105,7 +105,7 @@ fn assert_described(document: &Value, case: &Case, status: u16, answer: &Value) 
 #[tokio::test]
 async fn every_operation_answers_as_its_document_says_and_never_with_a_secret() {
     let (setup, _gone, _fine) = setup().await;
-    let (relay, event, _unreadable) = furnished(&setup).await;
+    let (relay, event, unreadable) = furnished(&setup).await;
     let (_, document, text) = ask(&relay, Method::GET, "/api/v1/openapi.json", None).await;
     assert_eq!(document["openapi"].as_str().unwrap().split('.').next(), Some("3"), "{text}");
     let (_, letters, _) = ask(&relay, Method::GET, "/api/v1/dead-letters", None).await;
@@ -137,6 +137,17 @@ async fn every_operation_answers_as_its_document_says_and_never_with_a_secret() 
             "/api/v1/dead-letters/discard",
             json!({ "events": [event] }),
         ),
+        told("POST /api/v1/replay", "/api/v1/replay", json!({ "source": "calls", "to": ["fine"] })),
+        Case {
+            status: 422,
+            ..told(
+                "POST /api/v1/events/{id}/release",
+                format!("/api/v1/events/{unreadable}/release"),
+                json!({ "unverified": true }),
+            )
+        },
+        told("POST /api/v1/quarantine/redrive", "/api/v1/quarantine/redrive", json!({})),
+        told("POST /api/v1/erase", "/api/v1/erase", json!({ "call": "call.two" })),
         get("GET /api/v1/totals", "/api/v1/totals"),
         get("GET /api/v1/targets", "/api/v1/targets"),
         Case { status: 501, ..get("GET /api/v1/config", "/api/v1/config") },

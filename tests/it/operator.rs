@@ -8,6 +8,9 @@ use crate::harness::{
     Delivery, Process, Setup, Target, callback, eventually, post, within, write_config,
 };
 
+/// What the source of the tests becomes once somebody has understood its callbacks.
+const FITTING: &str = "provider = \"custom\"\nmap = { name = \"dialler\", call.id = \"/id\", call.status = \"/state\" }";
+
 async fn run(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Process::command();
     command.args(arguments).current_dir(folder);
@@ -190,6 +193,76 @@ async fn each_way_to_be_refused_is_one_line_with_its_own_code() {
         assert_eq!(newer.status.code(), Some(74), "{}", err(&newer));
         assert!(err(&newer).contains("4711"), "{}", err(&newer));
     }
+}
+
+#[tokio::test]
+async fn after_a_fix_of_the_mapping_quarantined_events_go_down_their_routes() {
+    let crm = Target::answering(200).await;
+    let setup = Setup::new().target("crm", &crm, "");
+    let config = write_config(&setup.folder(), &setup.text());
+    let folder = setup.folder();
+    let relay = Process::serve(&config).await;
+    let url = format!("http://{}/hooks/calls", relay.callbacks);
+    let id = post(&url, &json!({ "id": "c1", "state": "completed" })).await.id();
+
+    let kept = asked(&folder, &["events", "redrive", "--json"]).await;
+    assert_eq!((&kept["released"], &kept["kept"][0]["id"]), (&json!(0), &json!(id)));
+    let refused = run(&folder, &["events", "release", &id]).await;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(err(&refused).contains("still cannot be read"), "{}", err(&refused));
+    relay.terminate().await;
+
+    // The fix: the same source, read by a mapping that fits.
+    let fixed = setup
+        .text()
+        .replace("provider = \"11x\"", FITTING)
+        .replace("kind = \"header\",", "kind = \"header\", name = \"x-api-key\",");
+    let config = write_config(&folder, &fixed);
+    let relay = Process::serve(&config).await;
+    let dry = asked(&folder, &["events", "redrive", "--dry-run", "--json"]).await;
+    assert_eq!((&dry["released"], crm.got().len()), (&json!(1), 0));
+    let released = asked(&folder, &["events", "redrive", "--json"]).await;
+    assert_eq!(released, json!({ "released": 1, "kept": [] }));
+    assert_eq!(crm.received(1).await[0].id(), id);
+    relay.kill().await;
+}
+
+#[tokio::test]
+async fn a_replay_sends_what_was_delivered_again_and_an_erasure_removes_it() {
+    let (crm, erp) = (Target::answering(200).await, Target::answering(200).await);
+    let setup = Setup::new().target("crm", &crm, "");
+    let url = erp.url();
+    let setup = setup.table(&format!("[targets.erp]\nurl = \"{url}\""));
+    let config = write_config(&setup.folder(), &setup.text());
+    let folder = setup.folder();
+    let relay = Process::serve(&config).await;
+    let url = format!("http://{}/hooks/calls", relay.callbacks);
+    for call in ["call.a", "call.b"] {
+        post(&url, &callback(call)).await.id();
+    }
+    crm.received(2).await;
+    eventually("both settled", || async {
+        asked(&folder, &["targets", "--json"]).await["targets"][0]["delivered"] == 2
+    })
+    .await;
+
+    let again = asked(&folder, &["replay", "--since", "1h", "--json"]).await;
+    assert_eq!(again, json!({ "deliveries": 2, "next": null }));
+    assert_eq!(crm.received(4).await[3].header("hookswitch-round"), "1");
+    let elsewhere = asked(&folder, &["replay", "--call", "call.a", "--to", "erp", "--json"]).await;
+    assert_eq!(elsewhere["deliveries"], 1);
+    erp.received(1).await;
+
+    let copy = folder.join("copy.db");
+    let backup = ["backup", copy.to_str().unwrap()];
+    assert_eq!(run(&folder, &backup).await.status.code(), Some(0));
+    assert_eq!(run(&folder, &backup).await.status.code(), Some(76), "a copy is not overwritten");
+    let erased = asked(&folder, &["erase", "--call", "call.a", "--json"]).await;
+    assert_eq!((&erased["events"], &erased["deliveries"]), (&json!(1), &json!(2)));
+    let left = asked(&folder, &["events", "ls", "--json"]).await;
+    assert_eq!(left["events"].as_array().unwrap().len(), 1);
+    assert_eq!(left["events"][0]["call_id"], "call.b");
+    relay.kill().await;
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Dead letters: which there are and why, and what becomes of them.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::{Json, extract::State};
 use jiff::Timestamp;
@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ask::{
-    Asked, PAGE_ROWS_MAX, Segment, Told, cursor, events, instant, reason, rows, target,
+    Asked, PAGE_ROWS_MAX, Segment, Told, cursor, events, instant, reason, rows, source, target,
+    word,
 };
 use crate::{
     admin::{Desk, problem::Problem},
+    event::Status,
     store::{self, DeadFilter, DeliveryId},
 };
 
@@ -24,18 +26,25 @@ pub(super) struct DeadQuery {
     target: Option<String>,
     /// Buried for this reason, such as `permanent`.
     reason: Option<String>,
+    /// Of events of this source.
+    source: Option<String>,
+    /// Of events with this call status.
+    status: Option<String>,
+    /// Of events with this call id or reference.
+    call: Option<String>,
+    /// Of events from or to this number.
+    number: Option<String>,
     /// Buried at this instant or later (RFC 3339).
     since: Option<String>,
     /// Buried before this instant (RFC 3339).
     until: Option<String>,
     /// Where the page before ended: its `next`.
     cursor: Option<String>,
-    /// Rows looked at for the page, 1 to 1000; 100 unless said.
+    /// Rows of the page, 1 to 1000; 100 unless said.
     limit: Option<usize>,
 }
 
-/// A page of dead letters, the oldest event first. It may be short, or empty, with more to come:
-/// only `next` says.
+/// A page of dead letters, the oldest event first.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DeadPage {
     dead_letters: Vec<DeadLetter>,
@@ -94,6 +103,18 @@ pub(super) struct DeadChoice {
     events: Vec<String>,
     /// Buried for this reason.
     reason: Option<String>,
+    /// Of events of this source.
+    source: Option<String>,
+    /// Of events with this call status.
+    status: Option<String>,
+    /// Of events with this call id or reference.
+    call: Option<String>,
+    /// Of events from or to this number.
+    number: Option<String>,
+    /// Buried at this instant or later (RFC 3339).
+    since: Option<String>,
+    /// Buried before this instant (RFC 3339): what dies again meanwhile is then left alone.
+    until: Option<String>,
     /// Whichever there are.
     all: bool,
     /// At most so many, 1 to 1000; 1000 unless said.
@@ -107,8 +128,8 @@ pub(super) struct Moved {
     moved: u64,
 }
 
-/// Dead letters looked at for counting: a second or two of one reader.
-const COUNTED_MAX: usize = 200_000;
+/// How long counting may keep a reader of the store: the answer then says "at least".
+const COUNTING: Duration = Duration::from_secs(5);
 
 // === handlers ===
 
@@ -121,11 +142,12 @@ pub(super) async fn list_dead(
     State(desk): State<Desk>,
     Asked(asked): Asked<DeadQuery>,
 ) -> Result<Json<DeadPage>, Problem> {
-    let wanted = Wanted::of(&desk, &asked)?;
     let (after, limit) = (cursor(asked.cursor.as_deref())?, rows(asked.limit)?);
-    let (found, next) = wanted.page(&desk, after, limit).await?;
+    let found = desk.store.dead_letters(asked.read(&desk)?, after.map(DeliveryId), limit).await?;
+    let last = found.last().filter(|_| found.len() == limit);
+    let next = last.map(|letter| letter.id.0.to_string());
     let dead_letters = found.into_iter().map(DeadLetter::from).collect();
-    Ok(Json(DeadPage { dead_letters, next: next.map(|next| next.to_string()) }))
+    Ok(Json(DeadPage { dead_letters, next }))
 }
 
 /// What a redrive or discard would be about: counts per target and reason.
@@ -139,31 +161,14 @@ pub(super) async fn count_dead(
     Told(choice): Told<DeadChoice>,
 ) -> Result<Json<DeadCounts>, Problem> {
     let (filter, _) = choice.read(&desk)?;
-    let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
-    let mut after = None;
-    let mut complete = false;
-    for _ in 0..COUNTED_MAX / PAGE_ROWS_MAX {
-        let found = desk.store.dead_letters(filter.clone(), after, PAGE_ROWS_MAX).await?;
-        complete = found.len() < PAGE_ROWS_MAX;
-        after = found.last().map(|letter| letter.id);
-        for letter in found {
-            let wanted = filter.reason.is_none_or(|reason| letter.reason == reason.as_str())
-                && (filter.events.is_empty() || filter.events.contains(&letter.event));
-            if wanted {
-                let of = (letter.target.as_str().to_owned(), letter.reason);
-                *counts.entry(of).or_default() += 1;
-            }
-        }
-        if complete {
-            break;
-        }
-    }
-    let total = counts.values().sum();
-    let counts = counts
-        .into_iter()
-        .map(|((target, reason), count)| DeadCount { target, reason, count })
-        .collect();
-    Ok(Json(DeadCounts { counts, total, complete }))
+    let counted = desk.store.count_dead(filter, COUNTING).await?;
+    let total = counted.letters.values().sum();
+    let counts = counted.letters.into_iter().map(|((target, reason), count)| DeadCount {
+        target: target.as_str().to_owned(),
+        reason,
+        count,
+    });
+    Ok(Json(DeadCounts { counts: counts.collect(), total, complete: counted.complete }))
 }
 
 /// One dead letter.
@@ -222,56 +227,45 @@ impl DeadChoice {
             target: target(desk, self.target.as_deref())?,
             events: events(&self.events)?,
             reason: reason(self.reason.as_deref())?,
-            ..DeadFilter::default()
+            source: source(desk, self.source.as_deref())?,
+            status: word("status", Status::ALL, Status::as_str, self.status.as_deref())?,
+            call: self.call.clone(),
+            number: self.number.clone(),
+            since: instant(self.since.as_deref(), "since")?,
+            until: instant(self.until.as_deref(), "until")?,
         };
-        let named = filter.target.is_some() || !filter.events.is_empty() || filter.reason.is_some();
+        // The moment alone is no choice: everything is older than tomorrow.
+        let named = filter.target.is_some()
+            || !filter.events.is_empty()
+            || filter.reason.is_some()
+            || filter.source.is_some()
+            || filter.status.is_some()
+            || filter.call.is_some()
+            || filter.number.is_some()
+            || filter.since.is_some();
         if !named && !self.all {
-            let detail = "name a target, events or a reason, or say \"all\": true";
+            let detail = "name a target, a reason, …, or say \"all\": true";
             return Err(Problem::invalid(detail));
         }
         Ok((filter, rows(Some(self.max.unwrap_or(PAGE_ROWS_MAX)))?))
     }
 }
 
-// === reading ===
+// === impl DeadQuery ===
 
-/// A filter that pages of dead letters are held against.
-struct Wanted {
-    target: Option<crate::route::TargetName>,
-    reason: Option<&'static str>,
-    since: Option<Timestamp>,
-    until: Option<Timestamp>,
-}
-
-impl Wanted {
-    fn of(desk: &Desk, asked: &DeadQuery) -> Result<Self, Problem> {
-        Ok(Self {
-            target: target(desk, asked.target.as_deref())?,
-            reason: reason(asked.reason.as_deref())?.map(store::BuryReason::as_str),
-            since: instant(asked.since.as_deref(), "since")?,
-            until: instant(asked.until.as_deref(), "until")?,
+impl DeadQuery {
+    fn read(&self, desk: &Desk) -> Result<DeadFilter, Problem> {
+        Ok(DeadFilter {
+            target: target(desk, self.target.as_deref())?,
+            events: Vec::new(),
+            reason: reason(self.reason.as_deref())?,
+            source: source(desk, self.source.as_deref())?,
+            status: word("status", Status::ALL, Status::as_str, self.status.as_deref())?,
+            call: self.call.clone(),
+            number: self.number.clone(),
+            since: instant(self.since.as_deref(), "since")?,
+            until: instant(self.until.as_deref(), "until")?,
         })
-    }
-
-    fn takes(&self, letter: &store::DeadLetter) -> bool {
-        self.reason.is_none_or(|reason| letter.reason == reason)
-            && self.since.is_none_or(|since| letter.at >= since)
-            && self.until.is_none_or(|until| letter.at < until)
-    }
-
-    /// Those of the next `limit` that are wanted, and where to go on.
-    async fn page(
-        &self,
-        desk: &Desk,
-        after: Option<i64>,
-        limit: usize,
-    ) -> Result<(Vec<store::DeadLetter>, Option<i64>), Problem> {
-        let after = after.map(DeliveryId);
-        let filter = DeadFilter { target: self.target.clone(), ..DeadFilter::default() };
-        let mut found = desk.store.dead_letters(filter, after, limit).await?;
-        let next = found.last().filter(|_| found.len() == limit).map(|letter| letter.id.0);
-        found.retain(|letter| self.takes(letter));
-        Ok((found, next))
     }
 }
 

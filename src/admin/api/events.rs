@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
-use super::ask::{Asked, Segment, cursor, instant, rows, source, word};
+use super::ask::{Asked, Segment, cursor, instant, rows, source, target, word};
 use crate::{
     admin::{Desk, problem::Problem},
     event::Status,
@@ -37,6 +37,12 @@ pub(super) struct EventQuery {
     status: Option<String>,
     /// With this call id or reference.
     call: Option<String>,
+    /// From or to this number, as E.164 or as the provider wrote it.
+    number: Option<String>,
+    /// With a delivery for this target.
+    target: Option<String>,
+    /// Quarantined for this reason.
+    reason: Option<String>,
     /// Accepted at this instant or later (RFC 3339).
     since: Option<String>,
     /// Accepted before this instant (RFC 3339).
@@ -191,7 +197,10 @@ pub(super) async fn list_events(
         call: asked.call,
         since: instant(asked.since.as_deref(), "since")?,
         until: instant(asked.until.as_deref(), "until")?,
-        ..EventFilter::default()
+        events: Vec::new(),
+        target: target(&desk, asked.target.as_deref())?,
+        number: asked.number,
+        reason: asked.reason,
     };
     let orders = [Order::NewestFirst, Order::OldestFirst];
     let order = word("order", &orders, order_word, asked.order.as_deref())?.unwrap_or_default();

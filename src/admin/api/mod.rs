@@ -5,6 +5,7 @@
 
 #![expect(unused_qualifications, reason = "what `utoipa::path` writes")]
 
+mod again;
 mod ask;
 mod dead_letters;
 mod events;
@@ -56,6 +57,10 @@ fn described() -> OpenApiRouter<Desk> {
         .routes(routes!(dead_letters::show_dead))
         .routes(routes!(dead_letters::redrive_dead))
         .routes(routes!(dead_letters::discard_dead))
+        .routes(routes!(again::replay))
+        .routes(routes!(again::release_event))
+        .routes(routes!(again::redrive_quarantine))
+        .routes(routes!(again::erase))
         .routes(routes!(relay::show_totals))
         .routes(routes!(relay::list_targets))
         .routes(routes!(relay::show_config))

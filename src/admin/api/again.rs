@@ -1,0 +1,304 @@
+//! Sending stored events again, reading quarantined ones again, and forgetting a person.
+
+use axum::{Json, extract::State};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::ask::{
+    PAGE_ROWS_MAX, Segment, Told, cursor, events, instant, rows, source, target, word,
+};
+use crate::{
+    admin::{Desk, StillUnread, Trust, problem::Problem},
+    event::Status,
+    store::{self, Erasure, EventCursor, EventFilter, EventState, Order, StoredEvent},
+};
+
+/// Which events to send again, and where: one step of them.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ReplayOrder {
+    /// These events, at most 1000.
+    events: Vec<String>,
+    /// Of this source.
+    source: Option<String>,
+    /// With this call status.
+    status: Option<String>,
+    /// With this call id or reference.
+    call: Option<String>,
+    /// From or to this number.
+    number: Option<String>,
+    /// With a delivery for this target.
+    target: Option<String>,
+    /// Accepted at this instant or later (RFC 3339).
+    since: Option<String>,
+    /// Accepted before this instant (RFC 3339).
+    until: Option<String>,
+    /// To these targets, also where they never had it; else to those that had it.
+    to: Vec<String>,
+    /// Where the step before ended: its `next`.
+    cursor: Option<String>,
+    /// At most so many events in this step, 1 to 1000; 1000 unless said.
+    max: Option<usize>,
+}
+
+/// What one step of a replay did.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Replayed {
+    /// Deliveries that are pending because of it.
+    deliveries: u64,
+    /// The cursor of the next step; null when this was the last.
+    next: Option<String>,
+}
+
+/// How to release one event.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ReleaseOrder {
+    /// Believe it although it could not be verified when it came.
+    unverified: bool,
+}
+
+/// An event that was released.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Released {
+    id: String,
+    /// The targets it goes to now; none when no route takes it.
+    targets: Vec<String>,
+}
+
+/// Which quarantined events to read again: one step of them.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct QuarantineOrder {
+    /// These events, at most 1000; else all that match.
+    events: Vec<String>,
+    /// Of this source.
+    source: Option<String>,
+    /// Quarantined for this reason.
+    reason: Option<String>,
+    /// Accepted at this instant or later (RFC 3339).
+    since: Option<String>,
+    /// Accepted before this instant (RFC 3339).
+    until: Option<String>,
+    /// Also those that could not be verified when they came.
+    unverified: bool,
+    /// Read them, and release none.
+    dry_run: bool,
+    /// Where the step before ended: its `next`.
+    cursor: Option<String>,
+    /// At most so many events in this step, 1 to 100; 100 unless said.
+    max: Option<usize>,
+}
+
+/// What one step of reading again did.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(super) struct ReadAgain {
+    /// Events that became readable and went their ways, or would in a dry run.
+    released: u64,
+    /// Events that stay quarantined, each with why.
+    kept: Vec<Kept>,
+    /// The cursor of the next step; null when this was the last.
+    next: Option<String>,
+}
+
+/// An event that stays quarantined.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Kept {
+    id: String,
+    why: String,
+}
+
+/// Whose data to erase: exactly one of the three.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct EraseOrder {
+    /// Every event with this call id or reference.
+    call: Option<String>,
+    /// Every event in which this number occurs.
+    number: Option<String>,
+    /// One event.
+    event: Option<String>,
+    /// Where the step before ended: its `next`.
+    cursor: Option<String>,
+}
+
+/// What one step of an erasure removed. Add the steps up.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Erased {
+    /// Events, each with its request.
+    events: u64,
+    /// Deliveries in every state.
+    deliveries: u64,
+    /// Deliveries among them that were pending.
+    pending: u64,
+    /// Deliveries among them that were dead letters.
+    dead: u64,
+    /// Attempts with their errors and answers.
+    attempts: u64,
+    /// Fingerprints.
+    fingerprints: u64,
+    /// The cursor of the next step; null when everything is erased and the files hold no trace.
+    next: Option<String>,
+}
+
+/// Bodies read again in one step: some milliseconds each at most.
+const READ_AGAIN_MAX: usize = 100;
+
+// === handlers ===
+
+/// Sends stored events again, one step: go on with `next` until it is null.
+#[utoipa::path(post, path = "/replay", tag = "events", request_body = ReplayOrder, responses(
+    (status = 200, body = Replayed),
+    (status = "default", description = "Refused.", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn replay(
+    State(desk): State<Desk>,
+    Told(order): Told<ReplayOrder>,
+) -> Result<Json<Replayed>, Problem> {
+    let events = EventFilter {
+        events: events(&order.events)?,
+        source: source(&desk, order.source.as_deref())?,
+        state: None,
+        status: word("status", Status::ALL, Status::as_str, order.status.as_deref())?,
+        call: order.call,
+        number: order.number,
+        target: target(&desk, order.target.as_deref())?,
+        reason: None,
+        since: instant(order.since.as_deref(), "since")?,
+        until: instant(order.until.as_deref(), "until")?,
+    };
+    let mut targets = Vec::new();
+    for name in &order.to {
+        targets.extend(target(&desk, Some(name))?);
+    }
+    let after = cursor(order.cursor.as_deref())?.map(EventCursor);
+    let max = rows(Some(order.max.unwrap_or(PAGE_ROWS_MAX)))?;
+    let replay = store::Replay { events, targets };
+    let step = desk.store.replay(replay, after, desk.clock.now(), max).await?;
+    let next = step.next.map(|next| next.0.to_string());
+    Ok(Json(Replayed { deliveries: step.deliveries, next }))
+}
+
+/// Reads a quarantined or unrouted event again, and sends it down its routes.
+#[utoipa::path(post, path = "/events/{id}/release", tag = "events",
+    params(("id" = String, Path, description = "The event's id.")),
+    request_body = ReleaseOrder, responses(
+    (status = 200, body = Released),
+    (status = "default", description = "Refused.", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn release_event(
+    State(desk): State<Desk>,
+    id: Segment,
+    Told(order): Told<ReleaseOrder>,
+) -> Result<Json<Released>, Problem> {
+    let event = desk.store.event(id.event()?).await?;
+    let event = event.ok_or_else(|| Problem::not_found("no event has this id"))?;
+    let targets = read_again(&desk, &event, trust(order.unverified), true).await?;
+    let targets = targets
+        .map_err(|why| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "still_unread", why))?;
+    Ok(Json(Released { id: event.id.to_string(), targets }))
+}
+
+/// Reads quarantined events again after a fix, one step: go on with `next` until it is null.
+#[utoipa::path(post, path = "/quarantine/redrive", tag = "events",
+    request_body = QuarantineOrder, responses(
+    (status = 200, body = ReadAgain),
+    (status = "default", description = "Refused.", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn redrive_quarantine(
+    State(desk): State<Desk>,
+    Told(order): Told<QuarantineOrder>,
+) -> Result<Json<ReadAgain>, Problem> {
+    let filter = EventFilter {
+        events: events(&order.events)?,
+        source: source(&desk, order.source.as_deref())?,
+        state: Some(EventState::Quarantined),
+        reason: order.reason,
+        since: instant(order.since.as_deref(), "since")?,
+        until: instant(order.until.as_deref(), "until")?,
+        ..EventFilter::default()
+    };
+    let max = order.max.unwrap_or(READ_AGAIN_MAX);
+    if !(1..=READ_AGAIN_MAX).contains(&max) {
+        return Err(Problem::invalid(format!("max is 1 to {READ_AGAIN_MAX}")));
+    }
+    let after = cursor(order.cursor.as_deref())?.map(EventCursor);
+    let page = desk.store.events(filter, Order::OldestFirst, after, max).await?;
+    let mut done =
+        ReadAgain { next: page.next.map(|next| next.0.to_string()), ..ReadAgain::default() };
+    for summary in page.events {
+        // Erased meanwhile: nothing is left to read.
+        let Some(event) = desk.store.event(summary.id).await? else { continue };
+        match read_again(&desk, &event, trust(order.unverified), !order.dry_run).await? {
+            Ok(_) => done.released += 1,
+            Err(why) => done.kept.push(Kept { id: event.id.to_string(), why }),
+        }
+    }
+    Ok(Json(done))
+}
+
+/// Removes whatever the store holds of a call, a number or an event, one step: go on with `next`
+/// until it is null.
+#[utoipa::path(post, path = "/erase", tag = "relay", request_body = EraseOrder, responses(
+    (status = 200, body = Erased),
+    (status = "default", description = "Refused.", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn erase(
+    State(desk): State<Desk>,
+    Told(order): Told<EraseOrder>,
+) -> Result<Json<Erased>, Problem> {
+    let what = match (order.call, order.number, order.event) {
+        (Some(call), None, None) if !call.is_empty() => Erasure::Call(call),
+        (None, Some(number), None) if number.bytes().any(|byte| byte.is_ascii_digit()) => {
+            Erasure::Number(number)
+        }
+        (None, None, Some(event)) => {
+            let wrong = |_| Problem::invalid("an event's id is a UUID");
+            Erasure::Event(event.parse().map_err(wrong)?)
+        }
+        _ => return Err(Problem::invalid("name one of call, number, event")),
+    };
+    let after = cursor(order.cursor.as_deref())?.map(EventCursor);
+    let step = desk.store.erase(what, after).await?;
+    Ok(Json(Erased {
+        events: step.events,
+        deliveries: step.deliveries,
+        pending: step.pending,
+        dead: step.dead,
+        attempts: step.attempts,
+        fingerprints: step.fingerprints,
+        next: step.next.map(|next| next.0.to_string()),
+    }))
+}
+
+const fn trust(unverified: bool) -> Trust {
+    if unverified { Trust::ByDecision } else { Trust::Verified }
+}
+
+/// The targets of an event that is readable now; or why it stays as it is, in a sentence.
+async fn read_again(
+    desk: &Desk,
+    event: &StoredEvent,
+    trust: Trust,
+    release: bool,
+) -> Result<Result<Vec<String>, String>, Problem> {
+    let Some(reread) = &desk.controls.reread else {
+        return Err(Problem::not_offered("reading events again"));
+    };
+    let admission = match reread(event, trust) {
+        Ok(admission) => admission,
+        Err(why @ StillUnread::Unverified) => return Ok(Err(format!("{why}: say unverified"))),
+        Err(why) => return Ok(Err(why.to_string())),
+    };
+    let targets = match &admission.fate {
+        store::Fate::Readable { targets, .. } => {
+            targets.iter().map(|target| target.as_str().to_owned()).collect()
+        }
+        store::Fate::Quarantined { reason } => return Ok(Err((*reason).to_owned())),
+    };
+    if release && !desk.store.release(admission).await? {
+        return Ok(Err("it does not wait to be read".to_owned()));
+    }
+    Ok(Ok(targets))
+}
