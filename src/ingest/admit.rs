@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures_util::future::{Either, Ready, ready};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request};
 use ipnet::IpNet;
 use prometheus::IntGauge;
 use tokio::sync::OwnedSemaphorePermit;
@@ -18,9 +18,7 @@ use crate::{
     ingest::{
         accept::Context,
         answer::{self, Answer, Refusal},
-        observe::boxed,
         source::Source,
-        stack::AnswerBody,
     },
     provider::auth::{self, Head},
 };
@@ -61,7 +59,7 @@ struct Held {
     in_flight: IntGauge,
 }
 
-type Answered<F> = Either<Ready<Result<Response<AnswerBody>, Infallible>>, F>;
+type Answered<F> = Either<Ready<Result<Answer, Infallible>>, F>;
 
 /// The address a callback comes from: the peer's, or, when the peer is a trusted proxy, the last
 /// address in `x-forwarded-for` that is not one.
@@ -85,7 +83,7 @@ fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
 }
 
 fn refused<F>(answer: Answer) -> Answered<F> {
-    Either::Left(ready(Ok(answer.map(boxed))))
+    Either::Left(ready(Ok(answer)))
 }
 
 // === impl Credentials ===
@@ -123,9 +121,9 @@ impl<S> Credentials<S> {
 
 impl<S, B> Service<Request<B>> for Credentials<S>
 where
-    S: Service<Request<B>, Response = Response<AnswerBody>, Error = Infallible>,
+    S: Service<Request<B>, Response = Answer, Error = Infallible>,
 {
-    type Response = Response<AnswerBody>;
+    type Response = Answer;
     type Error = Infallible;
     type Future = Answered<S::Future>;
 
@@ -164,9 +162,9 @@ impl<S> Permits<S> {
 
 impl<S, B> Service<Request<B>> for Permits<S>
 where
-    S: Service<Request<B>, Response = Response<AnswerBody>, Error = Infallible>,
+    S: Service<Request<B>, Response = Answer, Error = Infallible>,
 {
-    type Response = Response<AnswerBody>;
+    type Response = Answer;
     type Error = Infallible;
     type Future = Answered<S::Future>;
 

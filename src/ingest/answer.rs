@@ -10,8 +10,10 @@ use bytes::Bytes;
 use http::{
     HeaderValue, Response, StatusCode,
     header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    response,
 };
-use http_body_util::Full;
+use http_body::Body;
+use http_body_util::{BodyExt as _, Collected, Full};
 
 use crate::{
     provider::{Handshake, auth::Denied},
@@ -131,16 +133,19 @@ pub(super) fn panicked(_panic: Box<dyn Any + Send>) -> Answer {
     refuse(Refusal::Panicked)
 }
 
-/// What stands in place of an answer that a layer of tower-http's gave; `None` for one of ours.
-pub(super) fn in_our_words<B>(answer: &Response<B>) -> Option<Answer> {
-    if answer.extensions().get::<Outcome>().is_some() {
-        return None;
+/// An answer that came through tower-http's layers: ours as it was, or what stands in place of
+/// theirs.
+pub(super) async fn in_our_words<A: Body<Data = Bytes>>(head: response::Parts, body: A) -> Answer {
+    if head.extensions.get::<Outcome>().is_some() {
+        // Ours are whole from the start.
+        let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
+        return Response::from_parts(head, Full::new(body));
     }
-    Some(refuse(match answer.status() {
+    refuse(match head.status {
         StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
         StatusCode::UNSUPPORTED_MEDIA_TYPE => Refusal::UnsupportedEncoding,
         _ => Refusal::Panicked,
-    }))
+    })
 }
 
 /// Says that the connection ends with this answer: the rest of the body is not waited for.

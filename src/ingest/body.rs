@@ -1,20 +1,28 @@
 //! Reading a body within its limits, and what happens to a body nobody reads.
 
 use std::{
+    convert::Infallible,
     error::Error,
     io,
     pin::Pin,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_util::future::Either;
+use http::{Request, Response, header::CONTENT_ENCODING};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use tokio::time::Instant;
+use tower::Service;
 
-use crate::{drain::Drain, ingest::answer::Refusal};
+use crate::ingest::{
+    accept::Context,
+    answer::{self, Answer, Refusal},
+};
 
 /// The body of a request. When it is dropped before its end, because the request was refused,
 /// a part of the rest is read and thrown away: closing a socket that has unread bytes resets
@@ -22,11 +30,24 @@ use crate::{drain::Drain, ingest::answer::Refusal};
 #[derive(Debug)]
 pub(super) struct Lingering {
     incoming: Option<Incoming>,
-    drain: Drain,
+    /// Whose drain runs what is left to do.
+    context: Arc<Context>,
     /// The sender waits for `100 Continue`, which is sent when the body is first asked for. It
     /// has sent nothing yet, so there is nothing to throw away.
     waits_for_continue: bool,
 }
+
+/// A part of layer 6: leads a body past the layers that would only hand it on.
+#[derive(Clone, Debug)]
+pub(super) struct Plain<P, E> {
+    direct: P,
+    encoded: E,
+    max_body: usize,
+}
+
+/// Gives the refusals of tower-http's layers our words and our form.
+#[derive(Clone, Debug)]
+pub(super) struct OwnWords<S>(S);
 
 /// Reads the whole body: at most `limit` decoded bytes, all of them before `deadline`.
 pub(super) async fn read<B>(body: B, limit: usize, deadline: Instant) -> Result<Bytes, Refusal>
@@ -45,8 +66,8 @@ where
 // === impl Lingering ===
 
 impl Lingering {
-    pub(super) fn new(incoming: Incoming, drain: Drain, waits_for_continue: bool) -> Self {
-        Self { incoming: Some(incoming), drain, waits_for_continue }
+    pub(super) fn new(incoming: Incoming, context: Arc<Context>, waits_for_continue: bool) -> Self {
+        Self { incoming: Some(incoming), context, waits_for_continue }
     }
 }
 
@@ -56,7 +77,7 @@ impl Body for Lingering {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        cx: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         self.waits_for_continue = false;
         let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
@@ -82,8 +103,77 @@ impl Drop for Lingering {
             && !rest.is_end_stream()
             && !self.waits_for_continue
         {
-            self.drain.spawn("linger", throw_away(rest));
+            self.context.drain.spawn("linger", throw_away(rest));
         }
+    }
+}
+
+// === impl Plain ===
+
+impl<P, E> Plain<P, E> {
+    pub(super) fn new(direct: P, encoded: E, max_body: usize) -> Self {
+        Self { direct, encoded, max_body }
+    }
+
+    fn is_plain<B: Body>(&self, request: &Request<B>) -> bool {
+        let max_body = u64::try_from(self.max_body).unwrap_or(u64::MAX);
+        !request.headers().contains_key(CONTENT_ENCODING)
+            && request.body().size_hint().upper().is_some_and(|bytes| bytes <= max_body)
+    }
+}
+
+impl<P, E, B> Service<Request<B>> for Plain<P, E>
+where
+    P: Service<Request<B>, Response = Answer, Error = Infallible>,
+    E: Service<Request<B>, Response = Answer, Error = Infallible>,
+    B: Body,
+{
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Either<P::Future, E::Future>;
+
+    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+        std::task::ready!(self.direct.poll_ready(cx))?;
+        self.encoded.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        if self.is_plain(&request) {
+            Either::Left(self.direct.call(request))
+        } else {
+            Either::Right(self.encoded.call(request))
+        }
+    }
+}
+
+// === impl OwnWords ===
+
+impl<S> OwnWords<S> {
+    pub(super) fn new(inner: S) -> Self {
+        Self(inner)
+    }
+}
+
+impl<S, B, A> Service<Request<B>> for OwnWords<S>
+where
+    S: Service<Request<B>, Response = Response<A>, Error = Infallible>,
+    S::Future: Send + 'static,
+    A: Body<Data = Bytes> + Send + 'static,
+{
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let answer = self.0.call(request);
+        Box::pin(async move {
+            let (head, body) = answer.await?.into_parts();
+            Ok(answer::in_our_words(head, body).await)
+        })
     }
 }
 

@@ -5,25 +5,23 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context as TaskContext, Poll},
+    task::{Context as TaskContext, Poll, ready},
 };
 
-use bytes::Bytes;
-use futures_util::future::{Either, Ready, ready};
+use futures_util::future::{Either, Ready, ready as at_once};
 use http::{Request, Response, header::EXPECT};
 use http_body::Body;
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use pin_project_lite::pin_project;
 use tokio::time::Instant;
-use tower::{BoxError, Service};
+use tower::Service;
 
 use crate::ingest::{
     accept::Context,
     admit::{PathToken, Peer},
-    answer::{self, Outcome, Refusal},
+    answer::{self, Answer, Outcome, Refusal},
     body::Lingering,
     source::{Directory, Source},
-    stack::{AnswerBody, SourceRoad},
 };
 
 /// Layer 1.
@@ -33,29 +31,35 @@ pub(super) struct Observe<S> {
     context: Arc<Context>,
 }
 
-/// Layer 3: leads a request to the road of its source.
-#[derive(Clone, Debug)]
-pub(super) struct Find {
-    directory: Arc<Directory<(Arc<Source>, SourceRoad)>>,
+/// Layer 3: leads a request to the road of its source, an `R`.
+#[derive(Debug)]
+pub(super) struct Find<R> {
+    directory: Arc<Directory<(Arc<Source>, R)>>,
 }
-
-/// Gives the refusals of tower-http's layers our words and our form.
-#[derive(Clone, Debug)]
-pub(super) struct OwnWords<S>(S);
 
 /// Whose callback an answer belongs to. An extension of answers.
 #[derive(Clone, Debug)]
 struct Whose(Arc<Source>);
 
-type Answered = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>> + Send>>;
+pin_project! {
+    /// An answer on its way out, which is counted, timed and logged when it is there.
+    pub(super) struct Observed<F> {
+        #[pin]
+        answer: F,
+        context: Arc<Context>,
+        peer: Option<Peer>,
+        has_body: bool,
+        began: Instant,
+    }
+}
 
-/// The body of an answer in the form that all layers share.
-pub(super) fn boxed<B>(body: B) -> AnswerBody
-where
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    AnswerBody::new(body.map_err(Into::into))
+pin_project! {
+    /// An answer that learns whose it is.
+    pub(super) struct Named<F> {
+        #[pin]
+        answer: F,
+        source: Option<Arc<Source>>,
+    }
 }
 
 // === impl Observe ===
@@ -69,13 +73,10 @@ impl<S> Observe<S> {
 impl<S, A> Service<Request<Incoming>> for Observe<S>
 where
     S: Service<Request<Lingering>, Response = Response<A>, Error = Infallible>,
-    S::Future: Send + 'static,
-    A: Body<Data = Bytes> + Send + 'static,
-    A::Error: Into<BoxError>,
 {
-    type Response = Response<AnswerBody>;
+    type Response = Response<A>;
     type Error = Infallible;
-    type Future = Answered;
+    type Future = Observed<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -88,18 +89,26 @@ where
         let has_body = !request.body().is_end_stream();
         let waits_for_continue = request.headers().contains_key(EXPECT);
         let request =
-            request.map(|body| Lingering::new(body, context.drain.clone(), waits_for_continue));
-        let answer = self.inner.call(request);
-        Box::pin(async move {
-            let mut answer = answer.await?.map(boxed);
-            let code = answer.status();
-            if !code.is_success() && has_body {
-                // The rest of the body is not read to its end, so no second request can follow.
-                answer::close_after(&mut answer);
-            }
-            observed(&context, &answer, peer, began);
-            Ok(answer)
-        })
+            request.map(|body| Lingering::new(body, Arc::clone(&context), waits_for_continue));
+        Observed { answer: self.inner.call(request), context, peer, has_body, began }
+    }
+}
+
+impl<F, A> Future for Observed<F>
+where
+    F: Future<Output = Result<Response<A>, Infallible>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut answer = ready!(this.answer.poll(cx))?;
+        if !answer.status().is_success() && *this.has_body {
+            // The rest of the body is not read to its end, so no second request can follow.
+            answer::close_after(&mut answer);
+        }
+        observed(this.context, &answer, *this.peer, *this.began);
+        Poll::Ready(Ok(answer))
     }
 }
 
@@ -127,16 +136,25 @@ fn observed<B>(context: &Context, answer: &Response<B>, peer: Option<Peer>, bega
 
 // === impl Find ===
 
-impl Find {
-    pub(super) fn new(directory: Arc<Directory<(Arc<Source>, SourceRoad)>>) -> Self {
+impl<R> Find<R> {
+    pub(super) fn new(directory: Arc<Directory<(Arc<Source>, R)>>) -> Self {
         Self { directory }
     }
 }
 
-impl Service<Request<Lingering>> for Find {
-    type Response = Response<AnswerBody>;
+impl<R> Clone for Find<R> {
+    fn clone(&self) -> Self {
+        Self { directory: Arc::clone(&self.directory) }
+    }
+}
+
+impl<R> Service<Request<Lingering>> for Find<R>
+where
+    R: Service<Request<Lingering>, Response = Answer, Error = Infallible> + Clone,
+{
+    type Response = Answer;
     type Error = Infallible;
-    type Future = Either<Ready<Result<Response<AnswerBody>, Infallible>>, Answered>;
+    type Future = Either<Ready<Result<Answer, Infallible>>, Named<R::Future>>;
 
     fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
         // The roads behind the paths shed instead of making a request wait.
@@ -145,58 +163,35 @@ impl Service<Request<Lingering>> for Find {
 
     fn call(&mut self, mut request: Request<Lingering>) -> Self::Future {
         let Some(((source, road), token)) = self.directory.find(request.uri().path()) else {
-            return Either::Left(ready(Ok(answer::refuse(Refusal::UnknownPath).map(boxed))));
+            return Either::Left(at_once(Ok(answer::refuse(Refusal::UnknownPath))));
         };
         let source = Arc::clone(source);
         // A probe is asked for its credentials first, like any other request.
         if !source.takes(request.method()) && !source.may_probe(request.method()) {
-            let mut answer = answer::refuse_method(&source.allow).map(boxed);
+            let mut answer = answer::refuse_method(&source.allow);
             answer.extensions_mut().insert(Whose(source));
-            return Either::Left(ready(Ok(answer)));
+            return Either::Left(at_once(Ok(answer)));
         }
         if let Some(length) = token {
             request.extensions_mut().insert(PathToken(length));
         }
         let answer = road.clone().call(request);
-        Either::Right(Box::pin(async move {
-            let mut answer = answer.await?;
-            answer.extensions_mut().insert(Whose(source));
-            Ok(answer)
-        }))
+        Either::Right(Named { answer, source: Some(source) })
     }
 }
 
-// === impl OwnWords ===
-
-impl<S> OwnWords<S> {
-    pub(super) fn new(inner: S) -> Self {
-        Self(inner)
-    }
-}
-
-impl<S, B, A> Service<Request<B>> for OwnWords<S>
+impl<F> Future for Named<F>
 where
-    S: Service<Request<B>, Response = Response<A>, Error = Infallible>,
-    S::Future: Send + 'static,
-    A: Body<Data = Bytes> + Send + 'static,
-    A::Error: Into<BoxError>,
+    F: Future<Output = Result<Answer, Infallible>>,
 {
-    type Response = Response<AnswerBody>;
-    type Error = Infallible;
-    type Future = Answered;
+    type Output = F::Output;
 
-    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let answer = self.0.call(request);
-        Box::pin(async move {
-            let answer = answer.await?;
-            Ok(match answer::in_our_words(&answer) {
-                None => answer.map(boxed),
-                Some(ours) => ours.map(boxed),
-            })
-        })
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut answer = ready!(this.answer.poll(cx))?;
+        if let Some(source) = this.source.take() {
+            answer.extensions_mut().insert(Whose(source));
+        }
+        Poll::Ready(Ok(answer))
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus::{
-    Histogram, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     core::{Collector, Desc},
     proto::MetricFamily,
 };
@@ -16,6 +16,7 @@ use crate::{metrics::Metrics, route::TargetName, store::Totals};
 pub struct Series {
     commit_duration: Histogram,
     commit_events: Histogram,
+    syncs: IntCounter,
 }
 
 /// What a backend is asked at each scrape. Nothing of it may wait for a commit.
@@ -78,7 +79,16 @@ impl Series {
                 "Events stored by one commit; 0 for one of outcomes only",
                 COMMIT_EVENTS,
             ),
+            syncs: metrics.counter(
+                "store_syncs_total",
+                "Syncs of the log; no callback is acked before one that holds its event",
+            ),
         }
+    }
+
+    /// The log was synced, for one group or several.
+    pub fn synced(&self) {
+        self.syncs.inc();
     }
 
     /// A group is on disk.

@@ -145,11 +145,12 @@ async fn measure(shape: Shape, rounds: usize, length: Duration) -> String {
         median(relays.iter().map(|round| round.cpu_micros)),
     );
     println!(
-        "{shape:?}: synchronous = {}, {events} events in {} commits of one fsync each: {:.4} fsyncs \
-         per event, as the running relay says",
+        "{shape:?}: synchronous = {}, {events} events in {} commits and {} syncs of the log: {:.4} \
+         syncs per event, as the running relay says",
         after.synchronous,
         after.commits - before.commits,
-        (after.commits - before.commits) / events,
+        after.syncs - before.syncs,
+        (after.syncs - before.syncs) / events,
     );
     stop.send(()).unwrap();
     running.await.unwrap().unwrap();
@@ -272,6 +273,7 @@ fn body() -> Bytes {
 struct Scrape {
     accepted: f64,
     commits: f64,
+    syncs: f64,
     synchronous: String,
 }
 
@@ -297,6 +299,7 @@ impl Scrape {
         Self {
             accepted: value("hookswitch_events_accepted_total{source=\"calls\"}"),
             commits: value("hookswitch_store_commit_duration_seconds_count"),
+            syncs: value("hookswitch_store_syncs_total"),
             synchronous,
         }
     }

@@ -44,11 +44,11 @@ fn milestones(
 ) -> (Option<usize>, Option<usize>, Option<usize>) {
     let written =
         calls.iter().position(|call| call.name == "pwrite64" && call.arguments.contains(marker));
-    let descriptor = written.and_then(|at| calls[at].arguments.split(',').next());
-    let synced = written.zip(descriptor).and_then(|(written, descriptor)| {
+    let log = written.and_then(|at| file(&calls[at].arguments));
+    let synced = written.zip(log).and_then(|(written, log)| {
         let is_sync = |call: &Call| {
             matches!(call.name.as_str(), "fdatasync" | "fsync")
-                && call.arguments.split(')').next() == Some(descriptor)
+                && file(&call.arguments) == Some(log)
                 && call.arguments.ends_with("= 0")
         };
         Some(written + 1 + calls.get(written + 1..)?.iter().position(is_sync)?)
@@ -61,6 +61,12 @@ fn milestones(
     (written, synced, acked)
 }
 
+/// The file that a call is about: strace writes its path behind the descriptor.
+fn file(arguments: &str) -> Option<&str> {
+    let (_, path) = arguments.split_once('<')?;
+    Some(path.split_once('>')?.0)
+}
+
 fn is_installed(program: &str) -> bool {
     std::env::var_os("PATH")
         .is_some_and(|paths| std::env::split_paths(&paths).any(|path| path.join(program).exists()))
@@ -69,7 +75,7 @@ fn is_installed(program: &str) -> bool {
 async fn traced(config: &Path, trace: &Path) -> Process {
     let mut command = Command::new("strace");
     command
-        .args(["--follow-forks", "--string-limit=65536", "-e"])
+        .args(["--follow-forks", "--decode-fds=path", "--string-limit=65536", "-e"])
         .arg("trace=pwrite64,fsync,fdatasync,write,writev,sendto,sendmsg")
         .arg("--output")
         .arg(trace)

@@ -23,6 +23,15 @@ pub(super) struct Ledger {
     next_seq: i64,
 }
 
+/// The totals that one group moved, as they stood at its end.
+#[derive(Debug)]
+pub(super) struct Moved {
+    events: Vec<(SourceName, EventTotals)>,
+    deliveries: Vec<(TargetName, DeliveryTotals)>,
+    /// `events.seq` of the youngest event then.
+    pub(super) last_seq: i64,
+}
+
 /// The interned names of one kind, each with its totals.
 #[derive(Clone, Debug)]
 pub(super) struct Accounts<N, T> {
@@ -160,14 +169,18 @@ impl Ledger {
         Ok(())
     }
 
-    /// Tells `totals` what moved in the group that is now on disk.
-    pub(super) fn publish(&mut self, totals: &mut Totals) {
-        for account in self.sources.settle() {
-            put(&mut totals.events, &account.name, account.totals);
-        }
-        for account in self.targets.settle() {
-            put(&mut totals.deliveries, &account.name, account.totals);
-        }
+    /// The group in hand is in the log. What it moved, to be published once that is on disk.
+    pub(super) fn settle(&mut self) -> Moved {
+        let named = |account: &Account<SourceName, _>| (account.name.clone(), account.totals);
+        let events = self.sources.settle().map(named).collect();
+        let named = |account: &Account<TargetName, _>| (account.name.clone(), account.totals);
+        let deliveries = self.targets.settle().map(named).collect();
+        Moved { events, deliveries, last_seq: self.last_seq() }
+    }
+
+    /// The number of the youngest event.
+    pub(super) fn last_seq(&self) -> i64 {
+        self.next_seq - 1
     }
 
     /// Tells `totals` everything, as read from disk; what is only declared stays, at 0.
@@ -179,6 +192,20 @@ impl Ledger {
         }
         for account in self.targets.all.values() {
             put(&mut totals.deliveries, &account.name, account.totals);
+        }
+    }
+}
+
+// === impl Moved ===
+
+impl Moved {
+    /// Tells `totals` what is now on disk.
+    pub(super) fn publish(&self, totals: &mut Totals) {
+        for (name, moved) in &self.events {
+            put(&mut totals.events, name, *moved);
+        }
+        for (name, moved) in &self.deliveries {
+            put(&mut totals.deliveries, name, *moved);
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The embedded store: one `SQLite` file, written by one thread.
 //!
 //! A writer thread owns the connection and commits a group at a time: whatever queued while the
-//! last commit ran, so that one sync serves many callers. Readers are threads with connections
-//! that cannot write. What is added to the contract: an event has at most 4096 targets, and one
+//! last one was written, so that one sync serves many callers. Another thread syncs, so that the
+//! next group is written while the last is on its way to the disk; only then is anybody answered
+//! (`log` says why that is safe). Readers are threads with connections that cannot write. What is added to the contract: an event has at most 4096 targets, and one
 //! process at a time has the file (a lock beside it names the holder).
 //!
 //! One bad admission fails alone without a savepoint for every good one: a group is first written
@@ -15,6 +16,7 @@ mod disk;
 mod find;
 mod group;
 mod ledger;
+mod log;
 mod open;
 mod queries;
 mod queue;
@@ -112,7 +114,7 @@ impl Sqlite {
         let disk = Disk::of(&path, settings.min_free);
         let shared = Shared::new(path.clone(), clock, disk, Series::register(metrics));
         let shared = Arc::new(shared);
-        let writer = Writer::new(Arc::clone(&shared), connection).map_err(failed)?;
+        let writer = Writer::new(Arc::clone(&shared), connection)?;
         register_books(metrics, Ledgers(Arc::clone(&shared)));
         describe(metrics, &in_force.journal_mode, in_force.synchronous);
 
@@ -432,10 +434,11 @@ impl Store for Sqlite {
     ) -> Answer<'_, Due> {
         let (target, mut held) = (target.clone(), held.to_vec());
         held.sort_unstable();
-        Box::pin(
-            self.readers
-                .ask(move |connection| queries::due(connection, &target, now, &held, limit)),
-        )
+        let shared = Arc::clone(&self.shared);
+        Box::pin(self.readers.ask(move |connection| {
+            let durable = shared.durable();
+            queries::due(connection, &target, (now, durable), &held, limit)
+        }))
     }
 
     fn settle(
@@ -641,11 +644,7 @@ impl Books for Ledgers {
     fn bytes(&self) -> u64 {
         ["", "-wal", "-shm"]
             .iter()
-            .filter_map(|suffix| {
-                let mut name = self.0.path.as_os_str().to_owned();
-                name.push(suffix);
-                fs::metadata(name).ok()
-            })
+            .filter_map(|suffix| fs::metadata(open::beside(&self.0.path, suffix)).ok())
             .map(|file| file.len())
             .sum()
     }

@@ -129,7 +129,7 @@ impl OpenError {
 impl Lock {
     /// Takes the lock of the database at `path`, and notes who holds it.
     pub(super) fn take(path: &Path, admin: Option<SocketAddr>) -> Result<Self, OpenError> {
-        let beside = beside(path);
+        let beside = beside(path, ".lock");
         let unreadable = |error| OpenError::Unreadable { path: beside.clone(), error };
         let mut file = OpenOptions::new()
             .read(true)
@@ -215,9 +215,10 @@ pub(super) const ADMIN_NOTE: &str = "admin API ";
 /// Longer than any note we write.
 const NOTE_BYTES_MAX: u64 = 256;
 
-fn beside(path: &Path) -> PathBuf {
+/// The file that is called like the database and a suffix.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
+    name.push(suffix);
     PathBuf::from(name)
 }
 

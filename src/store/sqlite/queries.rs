@@ -29,11 +29,12 @@ pub(super) const SCANNED_MAX: usize = 10_000;
 /// Bytes of events handed to one target at a time; the next ask brings the next.
 const DUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// The due deliveries of a target, passing over those `held`, which is sorted.
+/// The due deliveries of a target, passing over those `held`, which is sorted, and those of events
+/// younger than `durable`: they are in the log, and may yet be lost.
 pub(super) fn due(
     connection: &Connection,
     target: &TargetName,
-    now: Timestamp,
+    (now, durable): (Timestamp, i64),
     held: &[DeliveryId],
     limit: usize,
 ) -> rusqlite::Result<Due> {
@@ -54,7 +55,7 @@ pub(super) fn due(
             return Ok(due);
         }
         let id = DeliveryId(row.get(0)?);
-        if held.binary_search(&id).is_ok() {
+        if held.binary_search(&id).is_ok() || id.0 / TARGETS_MAX > durable {
             continue;
         }
         if due.deliveries.len() >= limit.min(PAGE_ROWS_MAX) || bytes >= DUE_BYTES_MAX {

@@ -19,6 +19,8 @@ pub(super) struct Queue<T> {
 struct State<T> {
     waiting: VecDeque<T>,
     closed: bool,
+    /// Whoever takes next is given something, be it nothing.
+    nudged: bool,
     /// Threads asleep, so that a push under load costs no system call.
     asleep: usize,
 }
@@ -28,7 +30,7 @@ struct State<T> {
 impl<T> Queue<T> {
     /// An empty one.
     pub(super) fn new() -> Self {
-        let state = State { waiting: VecDeque::new(), closed: false, asleep: 0 };
+        let state = State { waiting: VecDeque::new(), closed: false, nudged: false, asleep: 0 };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -51,10 +53,10 @@ impl<T> Queue<T> {
     }
 
     /// Waits for something, then takes what is there, in order, while `fits` says so of each; the
-    /// first always fits. `None` once the queue is closed and empty.
+    /// first always fits. An empty group after a nudge; `None` once the queue is closed and empty.
     pub(super) fn take(&self, mut fits: impl FnMut(&T) -> bool) -> Option<Vec<T>> {
         let mut state = self.lock();
-        while state.waiting.is_empty() {
+        while state.waiting.is_empty() && !std::mem::take(&mut state.nudged) {
             if state.closed {
                 return None;
             }
@@ -82,6 +84,12 @@ impl<T> Queue<T> {
             state.asleep -= 1;
         }
         (state.waiting.drain(..).collect(), state.closed)
+    }
+
+    /// Makes whoever takes look up, though nothing may be there.
+    pub(super) fn nudge(&self) {
+        self.lock().nudged = true;
+        self.changed.notify_all();
     }
 
     /// Takes nothing more in.
@@ -124,6 +132,16 @@ mod tests {
 
         assert_eq!(queue.take(|item| *item < 4), Some(vec![5, 1]));
         assert_eq!(queue.take(|item| *item < 4), Some(vec![7]));
+    }
+
+    #[test]
+    fn a_nudge_is_an_empty_group_once() {
+        let queue = Queue::<u8>::new();
+        queue.nudge();
+
+        assert_eq!(queue.take(|_| true), Some(vec![]));
+        queue.close();
+        assert_eq!(queue.take(|_| true), None);
     }
 
     #[test]

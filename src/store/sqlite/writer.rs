@@ -2,10 +2,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -21,6 +21,8 @@ use super::{
     disk::Disk,
     group::{Done, Fault, Group, Move, Outcome},
     ledger::Ledger,
+    log::{Log, Written},
+    open::OpenError,
     queue::Queue,
     schema,
     seen::{Seen, YOUNG_MAX},
@@ -51,21 +53,25 @@ pub(super) struct Shared {
     pub(super) queue: Queue<Job>,
     pub(super) disk: Disk,
     pub(super) series: Series,
-    /// Written by the writer after each commit, and with zeros by whoever declares names.
+    /// Written when a group is on disk, and with zeros by whoever declares names.
     totals: Mutex<Totals>,
     /// Written by whoever asks for a target first.
     wakes: Mutex<HashMap<TargetName, Arc<Notify>>>,
     /// The targets of relay.toml, once they are declared.
     declared: Mutex<Option<BTreeSet<TargetName>>>,
-    /// Why the writer cannot write at present; written by the writer only.
+    /// Why nothing can be made durable at present; written by the writer and the thread that syncs.
     trouble: Mutex<Option<StoreError>>,
     /// Moves on whenever the writer opens the file anew, so that readers do too.
     generation: AtomicU64,
+    /// `events.seq` of the youngest event that is on disk: a younger one is not delivered yet.
+    durable: AtomicI64,
 }
 
 /// The writer's own: the connection while there is one, and what it remembers of the file.
 pub(super) struct Writer {
     shared: Arc<Shared>,
+    /// Before the connection, so that it ends first: what it has is on disk by then.
+    log: Log,
     connection: Connection,
     ledger: Ledger,
     /// Read before the first group rather than when the file is opened: nobody waits for it
@@ -109,6 +115,7 @@ impl Shared {
             declared: Mutex::default(),
             trouble: Mutex::default(),
             generation: AtomicU64::new(0),
+            durable: AtomicI64::new(0),
         }
     }
 
@@ -164,7 +171,26 @@ impl Shared {
         self.generation.load(Ordering::Acquire)
     }
 
-    fn is_troubled(&self, trouble: Option<StoreError>) {
+    /// The youngest event that may be delivered.
+    pub(super) fn durable(&self) -> i64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// Tells everyone in a group what is now on disk.
+    pub(super) fn answer(&self, group: Written) {
+        let Written { jobs, done, woken, stored, began, moved } = group;
+        moved.publish(&mut self.totals());
+        self.durable.store(moved.last_seq, Ordering::Release);
+        self.series.committed(began.elapsed(), stored);
+        for (job, done) in jobs.into_iter().zip(done) {
+            job.answer(done);
+        }
+        for target in &woken {
+            self.wake(target).notify_one();
+        }
+    }
+
+    pub(super) fn is_troubled(&self, trouble: Option<StoreError>) {
         *lock(&self.trouble) = trouble;
     }
 }
@@ -195,10 +221,13 @@ impl Drop for Shift {
 
 impl Writer {
     /// Begins with an open connection: reads what is on disk.
-    pub(super) fn new(shared: Arc<Shared>, connection: Connection) -> rusqlite::Result<Self> {
-        let ledger = Ledger::read(&connection)?;
+    pub(super) fn new(shared: Arc<Shared>, connection: Connection) -> Result<Self, OpenError> {
+        let told = |error| OpenError::of(&shared.path, &error);
+        let ledger = Ledger::read(&connection).map_err(told)?;
+        let log = Log::open(&shared)?;
         ledger.publish_all(&mut shared.totals());
-        Ok(Self { shared, connection, ledger, seen: None })
+        shared.durable.store(ledger.last_seq(), Ordering::Release);
+        Ok(Self { shared, log, connection, ledger, seen: None })
     }
 
     /// Writes until the queue is closed and empty. Gives the connection back, unless the file was
@@ -215,33 +244,30 @@ impl Writer {
             shared.is_troubled(None);
             tracing::info!("the store is open again");
         }
+        drop(self.log);
         shared.is_troubled(Some(StoreError::Closed));
         Some(self.connection)
     }
 
-    /// Commits one group and answers everyone in it. An error means that the file cannot be
-    /// trusted to be as we remember it.
+    /// Commits one group, and hands it on to be synced and answered. An error means that the file
+    /// cannot be trusted to be as we remember it.
     pub(super) fn commit(&mut self, jobs: Vec<Job>) -> Result<(), StoreError> {
         let began = Instant::now();
+        if jobs.is_empty() {
+            return self.log.health();
+        }
         let written = match self.write(&jobs, false) {
             // One of them is bad. That is rare, so nobody pays for savepoints until it happens.
             Err(Fault::Unstorable(_)) => self.write(&jobs, true),
             written => written,
         };
         match written {
-            Ok(written) => {
-                self.ledger.publish(&mut self.shared.totals());
+            Ok(Transaction { done, woken, stored }) => {
                 if let Some(seen) = &mut self.seen {
                     seen.settle();
                 }
-                self.shared.series.committed(began.elapsed(), written.stored);
-                for (job, done) in jobs.into_iter().zip(written.done) {
-                    job.answer(done);
-                }
-                for target in &written.woken {
-                    self.shared.wake(target).notify_one();
-                }
-                Ok(())
+                let moved = self.ledger.settle();
+                self.log.sync(Written { jobs, done, woken, stored, began, moved })
             }
             Err(fault) => {
                 let error = match fault {
@@ -258,7 +284,7 @@ impl Writer {
     }
 
     /// The transaction. Nothing of it is kept unless it returns `Ok`.
-    fn write(&mut self, jobs: &[Job], one_by_one: bool) -> Result<Written, Fault> {
+    fn write(&mut self, jobs: &[Job], one_by_one: bool) -> Result<Transaction, Fault> {
         execute(&self.connection, "BEGIN IMMEDIATE")?;
         let written = self.write_jobs(jobs, one_by_one).and_then(|written| {
             self.ledger.write(&self.connection)?;
@@ -274,7 +300,7 @@ impl Writer {
         written
     }
 
-    fn write_jobs(&mut self, jobs: &[Job], one_by_one: bool) -> Result<Written, Fault> {
+    fn write_jobs(&mut self, jobs: &[Job], one_by_one: bool) -> Result<Transaction, Fault> {
         let mut done = Vec::with_capacity(jobs.len());
         let seen = match &mut self.seen {
             Some(seen) => seen,
@@ -297,17 +323,24 @@ impl Writer {
         }
         let Group { now, woken, stored, seen, .. } = group;
         seen.keep_up(&self.connection, stored, now).map_err(Fault::fatal)?;
-        Ok(Written { done, woken, stored })
+        Ok(Transaction { done, woken, stored })
     }
 
     #[cfg(test)]
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
     }
+
+    /// Gives this writer another way to the disk.
+    #[cfg(test)]
+    pub(super) fn sync_by(&mut self, log: impl FnOnce(&Arc<Shared>) -> Log) -> &Shared {
+        self.log = log(&self.shared);
+        &self.shared
+    }
 }
 
-/// A group that is on disk.
-struct Written {
+/// What a transaction did.
+struct Transaction {
     done: Vec<Result<Done, StoreError>>,
     woken: BTreeSet<TargetName>,
     stored: usize,
@@ -339,7 +372,7 @@ impl Job {
         }
     }
 
-    fn refuse(self, error: &StoreError) {
+    pub(super) fn refuse(self, error: &StoreError) {
         match self {
             Self::Commit(_, reply) => tell(reply, Err(error.clone())),
             Self::Settle(_, reply) => tell(reply, Err(error.clone())),
@@ -405,21 +438,32 @@ fn reopen(shared: &Arc<Shared>, mut trouble: StoreError) -> Option<Writer> {
             return None;
         }
         shared.generation.fetch_add(1, Ordering::Release);
-        let opened = schema::open_writer(&shared.path).map_err(|error| error.to_string()).and_then(
-            |connection| {
-                Writer::new(Arc::clone(shared), connection).map_err(|error| error.to_string())
-            },
-        );
+        let opened = schema::open_writer(&shared.path)
+            .and_then(|connection| fold_in(&shared.path, connection))
+            .and_then(|connection| Writer::new(Arc::clone(shared), connection));
         match opened {
             Ok(writer) => return Some(writer),
             Err(error) => {
                 tracing::warn!(%error, "the store cannot be opened yet");
-                trouble = StoreError::Io(error.into());
+                trouble = StoreError::Io(error.to_string().into());
                 shared.is_troubled(Some(trouble.clone()));
                 pause = (pause * 2).min(REOPEN_PAUSE_MAX);
             }
         }
     }
+}
+
+/// After a failure: writes what the log holds to the database, whose sync proves it to be on
+/// disk. A log whose own sync failed once may say that it is synced the next time, and not be.
+fn fold_in(path: &Path, connection: Connection) -> Result<Connection, OpenError> {
+    let busy: bool = connection
+        .query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get(0))
+        .map_err(|error| OpenError::of(path, &error))?;
+    if busy {
+        let error = "its log is in use by another process".to_owned();
+        return Err(OpenError::Failed { path: path.to_owned(), error });
+    }
+    Ok(connection)
 }
 
 /// Folds the log into the database at the end, so that one file is left. Not needed for safety:

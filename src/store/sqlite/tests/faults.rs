@@ -1,7 +1,10 @@
 //! Failures, made by real means: a full file, a commit that is refused, a file locked by others,
 //! a disk below its reserve, a process that vanishes.
 
-use std::{fs, sync::Arc};
+use std::{
+    fs::{self, File},
+    sync::Arc,
+};
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -17,6 +20,7 @@ use crate::{
         sqlite::{
             Sqlite,
             disk::Disk,
+            log::Log,
             open, schema,
             writer::{Job, Shared, Writer},
         },
@@ -49,9 +53,19 @@ fn marked(clock: &Clock, n: u8) -> Admission {
     Admission { fingerprint: Some(fingerprint(n)), ..admission(clock, &["crm", "archive"]) }
 }
 
-fn all_failed(answers: Vec<Answer>) {
-    for mut answer in answers {
-        let answer = answer.try_recv().unwrap();
+/// Looks up as a nudge makes the writer do, until it says that something is wrong.
+async fn until_failed(writer: &mut Writer) -> StoreError {
+    loop {
+        match writer.commit(Vec::new()) {
+            Ok(()) => tokio::task::yield_now().await,
+            Err(error) => return error,
+        }
+    }
+}
+
+async fn all_failed(answers: Vec<Answer>) {
+    for answer in answers {
+        let answer = answer.await.unwrap();
         assert!(matches!(answer, Err(StoreError::Io(_))), "{answer:?}");
     }
 }
@@ -78,7 +92,9 @@ async fn when_the_file_is_full_the_whole_group_fails_and_nothing_of_it_stays() {
     let mut writer = writer(&place);
     let (group, answers) = jobs(&place.clock, 3);
     writer.commit(group).unwrap();
-    assert!(answers.into_iter().all(|mut answer| answer.try_recv().unwrap().is_ok()));
+    for answer in answers {
+        answer.await.unwrap().unwrap();
+    }
     let pages: i64 =
         writer.connection().pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
     writer.connection().pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
@@ -95,7 +111,7 @@ async fn when_the_file_is_full_the_whole_group_fails_and_nothing_of_it_stays() {
 
     let Err(StoreError::Io(why)) = failed else { panic!("{failed:?}") };
     assert!(why.contains("full"), "{why}");
-    all_failed(answers);
+    all_failed(answers).await;
     drop(writer);
     holds_exactly(&place, 3).await;
 }
@@ -121,9 +137,47 @@ async fn when_the_commit_itself_fails_nobody_gets_a_receipt_and_nothing_stays() 
 
     let Err(StoreError::Io(why)) = failed else { panic!("{failed:?}") };
     assert!(why.contains("FOREIGN KEY"), "{why}");
-    all_failed(answers);
+    all_failed(answers).await;
     drop(writer);
     holds_exactly(&place, 0).await;
+}
+
+#[tokio::test]
+async fn when_the_log_cannot_be_synced_nobody_gets_a_receipt_and_the_store_refuses() {
+    let place = Place::new();
+    let mut writer = writer(&place);
+    // A device has no disk to be synced to: asking for it is an error.
+    let device = File::open("/dev/null").unwrap();
+    let refusal = writer.sync_by(|shared| Log::over(device, shared).unwrap()).refusal();
+    assert_eq!(refusal, None);
+
+    let (first, first_answers) = jobs(&place.clock, 3);
+    let handed_over = writer.commit(first);
+    all_failed(first_answers).await;
+    let (second, second_answers) = jobs(&place.clock, 3);
+    // The thread may be there still, to refuse it.
+    let failed = writer.commit(second).and_then(|()| writer.commit(Vec::new()));
+    all_failed(second_answers).await;
+
+    assert_eq!(handed_over, Ok(()));
+    let Err(StoreError::Io(why)) = failed else { panic!("{failed:?}") };
+    assert!(why.contains("cannot be synced"), "{why}");
+}
+
+#[tokio::test]
+async fn a_writer_with_nothing_to_do_finds_out_that_a_sync_failed() {
+    let place = Place::new();
+    let mut writer = writer(&place);
+    let device = File::open("/dev/null").unwrap();
+    writer.sync_by(|shared| Log::over(device, shared).unwrap());
+    let (group, answers) = jobs(&place.clock, 3);
+    writer.commit(group).unwrap();
+    all_failed(answers).await;
+
+    // What the nudge of the queue makes it do.
+    let nudged = until_failed(&mut writer).await;
+
+    assert!(matches!(nudged, StoreError::Io(_)), "{nudged:?}");
 }
 
 #[tokio::test]
