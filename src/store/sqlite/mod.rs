@@ -3,8 +3,9 @@
 //! A writer thread owns the connection and commits a group at a time: whatever queued while the
 //! last one was written, so that one sync serves many callers. Another thread syncs, so that the
 //! next group is written while the last is on its way to the disk; only then is anybody answered
-//! (`log` says why that is safe). Readers are threads with connections that cannot write. What is added to the contract: an event has at most 4096 targets, and one
-//! process at a time has the file (a lock beside it names the holder).
+//! (`log` says why that is safe). A third folds the log into the database meanwhile. Readers are
+//! threads with connections that cannot write. What is added to the contract: an event has at most
+//! 4096 targets, and one process at a time has the file (a lock beside it names the holder).
 //!
 //! One bad admission fails alone without a savepoint for every good one: a group is first written
 //! as a whole, and only when a statement refuses a row is it rolled back and written again with
@@ -14,6 +15,7 @@ mod amend;
 mod backup;
 mod disk;
 mod find;
+mod fold;
 mod group;
 mod ledger;
 mod log;

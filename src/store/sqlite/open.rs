@@ -202,7 +202,7 @@ pub(super) fn existing(path: &Path) -> Result<PathBuf, OpenError> {
 /// What the lock of the database at `path` says of its holder. Read without touching the lock, so
 /// that it may speak of a relay that was killed.
 pub(super) fn noted(path: &Path) -> Option<String> {
-    Some(holder(&mut File::open(beside(path)).ok()?))
+    Some(holder(&mut File::open(beside(path, ".lock")).ok()?))
 }
 
 /// Callbacks hold people's numbers and words: nobody but the owner reads the file. `SQLite` gives

@@ -15,7 +15,7 @@ pub struct InForce {
     pub synchronous: &'static str,
     /// Bytes of a page; fixed when the file is made.
     pub page_size: i64,
-    /// Pages of the log after which it is folded into the database.
+    /// 0: the log is folded into the database by a thread of ours, see `fold`.
     pub wal_autocheckpoint: i64,
     /// Negative: KiB of page cache.
     pub cache_size: i64,
@@ -51,10 +51,9 @@ const FORMAT: &str = "PRAGMA page_size = 8192;
     PRAGMA journal_mode = WAL;";
 
 /// NORMAL syncs the log before a checkpoint and the database after it. The sync of the log at every
-/// commit, which is what a receipt promises, is ours: see `log`. The automatic checkpoint at 1000
-/// pages bounds the log and with it the longest commit.
+/// commit, which is what a receipt promises, is ours: see `log`. Checkpoints are too: see `fold`.
 const WRITER: &str = "PRAGMA synchronous = NORMAL;
-    PRAGMA wal_autocheckpoint = 1000;
+    PRAGMA wal_autocheckpoint = 0;
     PRAGMA cache_size = -16384;
     PRAGMA secure_delete = FAST;
     PRAGMA temp_store = MEMORY;";
@@ -75,6 +74,15 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     connection.execute_batch(FORMAT).map_err(told)?;
     connection.execute_batch(WRITER).map_err(told)?;
     migrate(&mut connection, found).map_err(told)?;
+    Ok(connection)
+}
+
+/// Opens a connection that folds the log in and writes nothing else. It syncs as the writer's does.
+pub(super) fn open_folder(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    busy_timeout(&connection)?;
+    connection.execute_batch(WRITER)?;
     Ok(connection)
 }
 

@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     amend::{Amend, Amended},
     disk::Disk,
+    fold::Folding,
     group::{Done, Fault, Group, Move, Outcome},
     ledger::Ledger,
     log::{Log, Written},
@@ -72,6 +73,7 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     /// Before the connection, so that it ends first: what it has is on disk by then.
     log: Log,
+    folding: Folding,
     connection: Connection,
     ledger: Ledger,
     /// Read before the first group rather than when the file is opened: nobody waits for it
@@ -221,13 +223,16 @@ impl Drop for Shift {
 
 impl Writer {
     /// Begins with an open connection: reads what is on disk.
-    pub(super) fn new(shared: Arc<Shared>, connection: Connection) -> Result<Self, OpenError> {
+    pub(super) fn new(shared: Arc<Shared>, mut connection: Connection) -> Result<Self, OpenError> {
         let told = |error| OpenError::of(&shared.path, &error);
         let ledger = Ledger::read(&connection).map_err(told)?;
         let log = Log::open(&shared)?;
+        let folding = Folding::start(&mut connection, shared.path.clone()).map_err(|error| {
+            OpenError::Failed { path: shared.path.clone(), error: error.to_string() }
+        })?;
         ledger.publish_all(&mut shared.totals());
         shared.durable.store(ledger.last_seq(), Ordering::Release);
-        Ok(Self { shared, log, connection, ledger, seen: None })
+        Ok(Self { shared, log, folding, connection, ledger, seen: None })
     }
 
     /// Writes until the queue is closed and empty. Gives the connection back, unless the file was
@@ -245,6 +250,7 @@ impl Writer {
             tracing::info!("the store is open again");
         }
         drop(self.log);
+        drop(self.folding);
         shared.is_troubled(Some(StoreError::Closed));
         Some(self.connection)
     }
@@ -267,7 +273,9 @@ impl Writer {
                     seen.settle();
                 }
                 let moved = self.ledger.settle();
-                self.log.sync(Written { jobs, done, woken, stored, began, moved })
+                self.log.sync(Written { jobs, done, woken, stored, began, moved })?;
+                self.folding.keep_up(&self.connection);
+                Ok(())
             }
             Err(fault) => {
                 let error = match fault {

@@ -37,7 +37,7 @@ async fn the_choices_that_cannot_be_changed_later_are_in_force() {
 
     assert_eq!((&*in_force.journal_mode, in_force.synchronous), ("wal", "normal"));
     assert_eq!((in_force.page_size, in_force.auto_vacuum), (8192, "incremental"));
-    assert_eq!((in_force.wal_autocheckpoint, in_force.cache_size), (1000, -16384));
+    assert_eq!((in_force.wal_autocheckpoint, in_force.cache_size), (0, -16384));
     assert_eq!(in_force.schema_version, schema::STEPS.len());
     // And not only in ours: another reader of the file finds them.
     let other = Connection::open(place.path()).unwrap();
