@@ -3,7 +3,10 @@
 //! `cargo bench --bench pace`. Rounds alternate, in random order, a relay and the bare server:
 //! the same runtime, the same client (reqwest), the same bodies, read in both. The last line is
 //! `pace: R (min A, max B, rounds N)`, where R is the median of the paired ratios of acks to
-//! answers. `PACE_ROUNDS` and `PACE_SECONDS` change how much is measured.
+//! answers, of a relay that routes every event to a target and delivers it while callbacks come in:
+//! what an operator gets. The ratio of acks alone, without a route, stands in a line before it.
+//! `synchronous` is `SQLite`'s own; the sync that an ack waits for is ours, and counted beside it.
+//! `PACE_ROUNDS` and `PACE_SECONDS` change how much is measured.
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -87,6 +90,8 @@ fn main() {
         let alone = measure(Shape::AckOnly, rounds.div_ceil(3), length).await;
         println!("ack only (no route): {alone}\n");
         let delivering = measure(Shape::Delivering, rounds, length).await;
+        println!("\nack only (no route): {alone}");
+        println!("routed, delivering: {delivering}");
         println!("pace: {delivering}");
     });
 }

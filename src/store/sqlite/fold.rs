@@ -38,7 +38,7 @@ const FOLD_PAGES: i32 = 1000;
 
 /// Pages in the log from which nothing is written until they are folded in: the bound of the log
 /// when the disk is slower than the callbacks.
-const LOG_PAGES_MAX: i32 = 4 * FOLD_PAGES;
+pub(super) const LOG_PAGES_MAX: i32 = 4 * FOLD_PAGES;
 
 /// Passes at once: the second copies what came during the first, so that little is left.
 const PASSES: usize = 2;

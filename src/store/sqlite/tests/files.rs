@@ -10,7 +10,7 @@ use crate::{
     store::{
         Settings, Store as _, StoreError,
         conformance::{admission, assert_balanced, due},
-        sqlite::{OpenError, Sqlite, group::TARGETS_MAX, schema},
+        sqlite::{OpenError, Sqlite, fold::LOG_PAGES_MAX, group::TARGETS_MAX, schema},
     },
 };
 
@@ -43,6 +43,26 @@ async fn the_choices_that_cannot_be_changed_later_are_in_force() {
     let other = Connection::open(place.path()).unwrap();
     assert_eq!(schema::in_force(&other).unwrap().page_size, 8192);
     assert_eq!(schema::in_force(&other).unwrap().auto_vacuum, "incremental");
+}
+
+#[tokio::test]
+async fn the_log_is_folded_in_while_events_come_in_and_keeps_its_bound() {
+    const EVENTS: usize = 100;
+    let place = Place::new();
+    let store = place.try_open().unwrap();
+
+    for _ in 0..EVENTS {
+        let mut event = admission(&place.clock, &["crm"]);
+        event.request.body = vec![b'x'; 1 << 20].into();
+        store.commit(event).await.unwrap();
+    }
+
+    let log = fs::metadata(format!("{}-wal", place.path().display())).unwrap().len();
+    // A frame is a page and its head; the last group may go over the bound by its own length.
+    let bound = u64::try_from(LOG_PAGES_MAX).unwrap() * (8192 + 24) + (2 << 20);
+    assert!(log <= bound, "the log has {log} bytes, the bound is {bound}");
+    let database = fs::metadata(place.path()).unwrap().len();
+    assert!(database > u64::try_from(EVENTS).unwrap() << 19, "{database} bytes are folded in");
 }
 
 #[tokio::test]
