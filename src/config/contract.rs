@@ -416,7 +416,7 @@ pub static TARGET: Table = Table {
         RATE,
         BREAKER,
         ORDER,
-        Key::later("renamed_from", Kind::Target, "The target whose deliveries it takes over."),
+        Key::optional("renamed_from", Kind::Target, "The target whose deliveries it takes over."),
     ],
 };
 

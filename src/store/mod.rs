@@ -30,8 +30,26 @@
 //!   reopened, and what is on disk is read back before the next commit.
 //! * At least once: after a crash an attempt that was out may be made again under the same id.
 //!
-//! Releasing a quarantined event, pausing a target, purging what is old and erasing a person's
-//! data join these verbs when they are built.
+//! * [`Store::release`] gives a quarantined or unrouted event its reading and its deliveries, once;
+//!   their age begins then. Its content is remembered for what is left of its window, beside the
+//!   bytes it came as.
+//! * [`Store::replay`] sets what is done pending in the next round, and makes deliveries for
+//!   targets that never had the event: an unrouted event is routed by it.
+//! * [`Store::orphans`] are owed to targets that are not configured: they wait, and count as
+//!   pending. [`Store::adopt`] moves them, and the dead letters, with their totals to another
+//!   name; where the event has a delivery for that name already, the old one is discarded.
+//!   [`Store::bury_orphans`] makes dead letters of them.
+//! * [`Store::purge`] removes history: events whose deliveries are all delivered or discarded, the
+//!   last of them longer ago than `retention`; of more than `max_size`, the oldest first whatever
+//!   its age. Dead letters, and what is quarantined or unrouted, go only after `dead_retention`; a
+//!   dead letter is discarded by it. What is pending is never purged. Removing history changes no
+//!   total, and neither does removing what waited: the totals say what became of it.
+//! * [`Store::erase`] removes events whatever they wait for, with request, attempts and
+//!   fingerprints; what of them was pending or dead counts as discarded. When it has ended, their
+//!   bytes are in no file of the store. Backups and targets are not its business.
+//! * A number that orders events is never given again, whatever was removed.
+//!
+//! Pausing a target joins these verbs when it is built.
 //!
 //! Knows nothing of HTTP, of providers or of relay.toml.
 

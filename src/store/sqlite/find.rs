@@ -457,7 +457,8 @@ pub(super) fn erasable(
         return Ok(found);
     }
     let mut query = connection.prepare_cached(
-        "SELECT e.seq, e.id, e.call_id, e.reference, e.json, r.query, r.body \
+        "SELECT e.seq, e.id, e.call_id, e.reference, e.json, r.query, r.body, e.number_from, \
+         e.number_to \
          FROM events e LEFT JOIN requests r ON r.seq = e.seq WHERE e.seq > ?1 ORDER BY e.seq",
     )?;
     let mut patience = Patience::new();
@@ -490,7 +491,9 @@ fn concerns(what: &Erasure, row: &Row<'_>) -> rusqlite::Result<bool> {
         Erasure::Number(number) => {
             let digits: Vec<u8> = number.bytes().filter(u8::is_ascii_digit).collect();
             digits.len() >= NUMBER_DIGITS_MIN
-                && [bytes(4)?, bytes(5)?, bytes(6)?].iter().any(|text| occurs(text, &digits))
+                && [bytes(4)?, bytes(5)?, bytes(6)?, bytes(7)?, bytes(8)?]
+                    .iter()
+                    .any(|text| occurs(text, &digits))
         }
     })
 }

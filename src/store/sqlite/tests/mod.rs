@@ -4,9 +4,14 @@ mod against_a_model;
 mod faults;
 mod files;
 mod fingerprints;
+mod removal;
 mod watching;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tempfile::TempDir;
@@ -55,6 +60,15 @@ impl Place {
 impl Backend for Place {
     fn open(&self) -> Arc<dyn Store> {
         self.try_open().unwrap()
+    }
+
+    fn open_backup(&self, path: &Path) -> Arc<dyn Store> {
+        let settings = Settings { path: path.to_owned(), ..self.settings() };
+        Sqlite::open(&settings, self.clock.clone(), &Metrics::new(), None).unwrap()
+    }
+
+    fn backup_path(&self) -> PathBuf {
+        self.folder.path().join("backups/relay.db")
     }
 
     fn clock(&self) -> &Clock {

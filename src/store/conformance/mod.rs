@@ -3,6 +3,8 @@
 //! A backend's tests say [`conforms!`] with a function that makes a [`Backend`] with nothing in
 //! it yet; each sentence becomes a test of its own.
 
+mod upkeep;
+
 use std::{
     collections::BTreeSet,
     sync::{
@@ -30,6 +32,12 @@ use crate::{
 pub(crate) trait Backend: Sync {
     /// Opens the store on the data that is there. The one opened before is closed or dropped.
     fn open(&self) -> Arc<dyn Store>;
+
+    /// Opens the store on a backup that was written to `path`.
+    fn open_backup(&self, path: &std::path::Path) -> Arc<dyn Store>;
+
+    /// Where a backup may go: a path that is not there yet.
+    fn backup_path(&self) -> std::path::PathBuf;
 
     /// The clock the store goes by; it stands still unless it is moved.
     fn clock(&self) -> &Clock;
@@ -79,6 +87,28 @@ macro_rules! conforms {
             events_are_listed_by_what_is_asked_of_them
             dead_letters_are_listed_in_pages_oldest_first
             closing_commits_what_is_queued_and_refuses_what_comes_after
+            a_released_event_goes_to_its_targets_once
+            a_released_event_is_recognised_when_it_is_repeated
+            an_unrouted_event_can_be_routed_later
+            a_release_that_nobody_takes_leaves_the_event_unrouted
+            dead_letters_are_found_by_everything_a_filter_names
+            dead_letters_are_counted_by_target_and_reason
+            events_are_found_by_target_number_reason_and_id
+            a_replay_sends_what_is_done_again_and_leaves_what_waits
+            a_replay_makes_deliveries_where_there_were_none
+            a_replay_goes_on_where_its_last_step_ended
+            orphans_are_what_targets_that_are_gone_are_owed
+            a_renamed_target_adopts_what_the_old_name_is_owed
+            orphans_are_buried_only_when_their_target_is_gone
+            a_purge_removes_history_that_is_old_and_counts_as_before
+            a_purge_keeps_what_waits_however_old
+            a_purge_gives_up_what_waited_for_a_person_too_long
+            numbers_of_removed_events_are_never_given_again
+            an_erased_event_leaves_nothing_and_the_totals_balance
+            a_number_is_erased_wherever_it_occurs_and_others_stay
+            a_call_is_erased_by_its_id_or_reference
+            a_delivery_in_flight_of_an_erased_event_settles_into_nothing
+            a_backup_taken_under_load_opens_with_all_that_was_durable
         );
     };
     (@ $backend:expr; $($sentence:ident)+) => {
@@ -91,6 +121,7 @@ macro_rules! conforms {
     };
 }
 pub(crate) use conforms;
+pub(crate) use upkeep::*;
 
 // === what the sentences are said with ===
 
