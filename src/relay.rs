@@ -10,7 +10,7 @@ use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 use crate::{
     admin::{self, Admin},
     clock::Clock,
-    config::Config,
+    config::{Config, Rename},
     delivery::Dispatcher,
     drain::Drain,
     event::{SourceName, number::load_plans},
@@ -57,6 +57,7 @@ struct Rooms {
     admin: admin::Settings,
     delivery: crate::delivery::Settings,
     routes: Routes,
+    renames: Vec<Rename>,
     shutdown_grace: Duration,
 }
 
@@ -142,6 +143,7 @@ impl Relay {
             admin: config.admin,
             delivery: config.delivery,
             routes: Routes::new(config.routes),
+            renames: config.renames,
             shutdown_grace: config.shutdown_grace,
         };
         Self { listeners, store, rooms, clock, metrics }
@@ -159,6 +161,8 @@ impl Relay {
         let (callbacks, deliveries, operators) = (Drain::new(), Drain::new(), Drain::new());
         // The targets first: they can fail to start, and then nothing has begun.
         let delivery = Dispatcher::start(&rooms.delivery, &store, &deliveries, &clock, &metrics)?;
+        tell_of_orphans(&*store, &rooms);
+        deliveries.spawn("adopt", adopt(Arc::clone(&store), rooms.renames.clone()));
         tidy::keep(&store, &metrics, &deliveries);
         let desk = admin::Desk {
             clock: clock.clone(),
@@ -194,6 +198,41 @@ impl Relay {
         }
         operators.finish(CLOSING_TIME).await;
         Ok(if answered && came_back { Ended::Drained } else { Ended::GraceOver })
+    }
+}
+
+/// Says what targets that are not in relay.toml are owed, and waits for them.
+fn tell_of_orphans(store: &dyn Store, rooms: &Rooms) {
+    let targets = rooms.delivery.targets.iter().map(|target| target.name.clone());
+    let renamed = rooms.renames.iter().map(|rename| rename.old.clone());
+    for (target, pending) in store.orphans(&targets.chain(renamed).collect::<Vec<_>>()) {
+        tracing::warn!(
+            %target, pending,
+            "{pending} deliveries wait for {target}, which is not in relay.toml; they are kept \
+             until it is, or another target says renamed_from = \"{target}\""
+        );
+    }
+}
+
+/// Gives renamed targets what their old names are owed, a step at a time. Cut short, it goes on at
+/// the next start.
+async fn adopt(store: Arc<dyn Store>, renames: Vec<Rename>) {
+    for Rename { old, new } in renames {
+        let mut adopted = 0;
+        let failed = loop {
+            match store.adopt(&old, &new).await {
+                Ok(0) => break None,
+                Ok(step) => adopted += step,
+                Err(error) => break Some(error),
+            }
+            tokio::task::yield_now().await;
+        };
+        if let Some(error) = failed {
+            tracing::error!(%error, %old, %new, "{new} did not get all that {old} is owed");
+        }
+        if adopted > 0 {
+            tracing::info!(%old, %new, adopted, "{new} took over {adopted} deliveries of {old}");
+        }
     }
 }
 

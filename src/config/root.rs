@@ -29,6 +29,7 @@ use crate::{
     delivery::{self, target::Settings as TargetSettings},
     ingest::{self, SourceSettings},
     provider::auth::Scheme,
+    route::TargetName,
 };
 
 /// The settings of every room.
@@ -44,8 +45,19 @@ pub struct Config {
     pub admin: crate::admin::Settings,
     /// `[[routes]]`.
     pub routes: Vec<crate::route::Settings>,
+    /// Targets that were called otherwise.
+    pub renames: Vec<Rename>,
     /// How long work in hand may take after SIGTERM.
     pub shutdown_grace: Duration,
+}
+
+/// `renamed_from` of a target: it takes over what the old name is owed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rename {
+    /// The name that is no target any more.
+    pub old: TargetName,
+    /// The name it has now.
+    pub new: TargetName,
 }
 
 /// A table under a name of the operator's own, opened.
@@ -107,6 +119,7 @@ fn read(reading: &Reading<'_>, tree: &DeTable<'_>) -> Option<Config> {
 
     let names = Names { sources: names(&source_nodes), targets: names(&target_nodes) };
     let routes = routes(&root, &names);
+    let renames = renames(&target_tables, &names.targets);
 
     shared_paths(reading, &source_tables);
     shared_files(&target_tables);
@@ -138,6 +151,7 @@ fn read(reading: &Reading<'_>, tree: &DeTable<'_>) -> Option<Config> {
         store: store?.settings,
         admin: admin?,
         routes: routes?,
+        renames,
         shutdown_grace: server.shutdown_grace,
     })
 }
@@ -280,6 +294,29 @@ fn shared_files(targets: &[Named<'_>]) {
             );
         }
     }
+}
+
+/// What targets take over. The old name is a target of before, so it is not among those of now, and
+/// only one can be its heir.
+fn renames(targets: &[Named<'_>], names: &[String]) -> Vec<Rename> {
+    let mut renames: Vec<Rename> = Vec::new();
+    for target in targets {
+        let Some(node) = target.fields.written("renamed_from") else { continue };
+        let Some(old) = node.text() else { continue };
+        check_name(node.reading, &node.spot(), old);
+        if names.iter().any(|name| name == old) {
+            node.wrong::<()>(
+                format!("\"{}\" is a target still", shown(old)),
+                "remove that target, or this key",
+            );
+        } else if renames.iter().any(|rename| rename.old.as_str() == old) {
+            node.wrong::<()>("another target takes this one over", "keep one of them");
+        } else {
+            let (old, new) = (TargetName::new(old), TargetName::new(target.name));
+            renames.push(Rename { old, new });
+        }
+    }
+    renames
 }
 
 /// The shipped placeholder is known to everyone who has read our documents.

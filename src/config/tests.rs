@@ -289,6 +289,27 @@ fn a_secret_comes_from_wherever_it_is_named_and_in_the_order_it_is_listed() {
 }
 
 #[test]
+fn a_target_takes_over_one_that_is_no_more_and_only_one_does() {
+    let text = |a: &str, b: &str| {
+        format!(
+            "[sources.s]\nprovider = \"11x\"\nauth = \"none\"\n\
+             [targets.a]\nfile = \"a\"\n{a}\n[targets.b]\nfile = \"b\"\n{b}\n\
+             [[routes]]\nto = [\"a\", \"b\"]\n"
+        )
+    };
+    let old = "renamed_from = \"old\"";
+
+    let (config, _) = parse(&text(old, "")).unwrap();
+
+    assert_eq!(config.renames.len(), 1);
+    assert_eq!(config.renames[0].old.as_str(), "old");
+    assert_eq!(config.renames[0].new.as_str(), "a");
+    for (a, b) in [(old, old), ("renamed_from = \"b\"", ""), ("renamed_from = \"No Name\"", "")] {
+        assert!(parse(&text(a, b)).is_err(), "{a} {b}");
+    }
+}
+
+#[test]
 fn a_header_value_is_sensitive_when_it_is_a_secret() {
     let target = target(
         "url = \"https://crm.example.com\"\nheaders = { x-team = \"sales\", x-a = { env = \

@@ -36,7 +36,8 @@ async fn fill(place: &Place, store: &dyn Store, events: usize) {
         admitted.request.body = Bytes::from(vec![b'x'; 20_000]);
         store.commit(admitted)
     });
-    futures_util::future::join_all(group).await.into_iter().for_each(|done| drop(done.unwrap()));
+    let done = futures_util::future::join_all(group).await;
+    assert!(done.iter().all(Result::is_ok), "{done:?}");
 }
 
 /// Bytes of the database that hold something or are kept free, once the log is folded in.
