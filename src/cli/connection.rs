@@ -10,6 +10,7 @@ use bytes::Bytes;
 use hookswitch::{
     admin,
     clock::Clock,
+    config::{Environment, Whereabouts},
     drain::Drain,
     metrics::Metrics,
     store::sqlite::{OpenError, Sqlite},
@@ -18,7 +19,7 @@ use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-use crate::cli::{ConfigPath, exit::Exit, load};
+use crate::cli::{ConfigPath, exit::Exit};
 
 /// Which relay, and in which form it is shown.
 #[derive(Debug, clap::Args)]
@@ -128,7 +129,7 @@ impl Connection {
 
     /// The address of `[admin]`; with port 0, what the lock beside the store says.
     fn place(&self) -> Result<Place, Exit> {
-        let (config, _) = load(&self.path.config).inspect_err(|_| {
+        let config = whereabouts(&self.path).inspect_err(|_| {
             eprintln!("a relay that runs can also be named by --url and --token");
         })?;
         let mut listen = config.admin.listen;
@@ -152,6 +153,14 @@ impl Connection {
             settings: config.store,
         })
     }
+}
+
+/// Where relay.toml says that the relay and its store are, or prints what is wrong there.
+pub(super) fn whereabouts(path: &ConfigPath) -> Result<Whereabouts, Exit> {
+    Whereabouts::load(&path.config, &Environment::of_process()).map_err(|problems| {
+        eprintln!("{problems}");
+        Exit::Config
+    })
 }
 
 // === impl Peer ===

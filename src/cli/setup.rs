@@ -12,9 +12,9 @@ use serde_json::json;
 
 use crate::cli::{
     Arguments as All, ConfigPath, block_on,
-    connection::{Connection, client, store_exit},
+    connection::{Connection, client, store_exit, whereabouts},
     exit::Exit,
-    load, print,
+    print,
     sample::{self, Sample},
 };
 
@@ -176,8 +176,8 @@ async fn post(arguments: &Send, sample: &Sample) -> Result<Exit, Exit> {
 
 /// Needs no relay: the copy is of one moment, whoever writes meanwhile.
 pub(super) fn backup(arguments: &Backup) -> Exit {
-    let (config, _) = match load(&arguments.path.config) {
-        Ok(loaded) => loaded,
+    let config = match whereabouts(&arguments.path) {
+        Ok(config) => config,
         Err(exit) => return exit,
     };
     let to = &arguments.to;

@@ -14,7 +14,6 @@ use super::{
     key::{Kind, Table},
     problem::{Place, Problem, Problems, Severity},
     reading::{Finding, Ground, Reading, Spot},
-    root::Config,
 };
 
 /// The longest relay.toml. Ten thousand targets fit; a device or a database named by mistake
@@ -106,12 +105,12 @@ impl<'t> Document<'t> {
     }
 
     /// The settings with their warnings, or every problem, in the order of the file.
-    pub(super) fn conclude(
+    pub(super) fn conclude<T>(
         &self,
-        config: Option<Config>,
+        config: Option<T>,
         findings: &[Finding],
         masks: &[Mask],
-    ) -> Result<(Config, Vec<Problem>), Problems> {
+    ) -> Result<(T, Vec<Problem>), Problems> {
         let mut findings = self.plausible(findings);
         findings.sort_by_key(|finding| (finding.spot.span.start, finding.severity));
         let mut problems: Vec<Problem> = Vec::new();

@@ -41,4 +41,4 @@ mod tests;
 
 pub use environment::Environment;
 pub use problem::{Place, Problem, Problems, Severity};
-pub use root::{Config, Rename};
+pub use root::{Config, Rename, Whereabouts};

@@ -60,6 +60,15 @@ pub struct Rename {
     pub new: TargetName,
 }
 
+/// What it takes to find a relay: its admin listener and its store.
+#[derive(Clone, Debug)]
+pub struct Whereabouts {
+    /// `[admin]`.
+    pub admin: crate::admin::Settings,
+    /// `[store]`.
+    pub store: crate::store::Settings,
+}
+
 /// A table under a name of the operator's own, opened.
 struct Named<'a> {
     name: &'a str,
@@ -90,6 +99,27 @@ impl Config {
         let (tree, masks) = document.parse(&readable, &reading);
         let config = read(&reading, &tree);
         document.conclude(config, &reading.into_findings(), &masks)
+    }
+}
+
+// === impl Whereabouts ===
+
+impl Whereabouts {
+    /// Reads `[admin]` and `[store]` of the file at `path` and nothing else: whoever asks a relay
+    /// need not have the secrets of its sources and targets.
+    pub fn load(path: &Path, environment: &Environment) -> Result<Self, Problems> {
+        let file = path.display().to_string();
+        let text = document::read_file(path);
+        let text = text.map_err(|unreadable| Problems(vec![unreadable.into_problem(&file)]))?;
+        let document = Document::new(&file, &text);
+        let reading = Reading::new(environment);
+        let readable = document.without_broken_lines(&reading);
+        let (tree, masks) = document.parse(&readable, &reading);
+        let root = Fields::of_root(&reading, &tree, &ROOT);
+        let (admin, store) = (root.get("admin", admin::read), root.get("store", store::read));
+        let found = admin.zip(store).map(|(admin, store)| Self { admin, store: store.settings });
+        let (found, _) = document.conclude(found, &reading.into_findings(), &masks)?;
+        Ok(found)
     }
 }
 

@@ -1,11 +1,12 @@
 //! The operator's verbs against a relay that runs, one that does not, and one that refuses.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Output};
+use std::{collections::BTreeSet, fs, path::Path, process::Output, time::Duration};
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::harness::{
-    Delivery, Process, Setup, Target, callback, eventually, post, within, write_config,
+    API_KEY, Delivery, Process, Setup, Target, callback, eventually, post, within, write_config,
 };
 
 /// What the source of the tests becomes once somebody has understood its callbacks.
@@ -262,6 +263,56 @@ async fn a_replay_sends_what_was_delivered_again_and_an_erasure_removes_it() {
     let left = asked(&folder, &["events", "ls", "--json"]).await;
     assert_eq!(left["events"].as_array().unwrap().len(), 1);
     assert_eq!(left["events"][0]["call_id"], "call.b");
+    relay.kill().await;
+}
+
+#[tokio::test]
+async fn whoever_asks_a_relay_need_not_have_the_secrets_of_its_sources() {
+    let setup = Setup::new();
+    let config = write_config(&setup.folder(), &setup.text());
+    let relay = Process::serve(&config).await;
+    let elsewhere = setup.text().replace(
+        &format!("secret = \"{API_KEY}\""),
+        "secret = { env = \"HOOKSWITCH_TEST_UNSET\" }",
+    );
+    assert_ne!(elsewhere, setup.text());
+    write_config(&setup.folder(), &elsewhere);
+
+    let targets = asked(&setup.folder(), &["targets", "--json"]).await;
+
+    assert_eq!(targets, json!({ "targets": [] }));
+    relay.kill().await;
+}
+
+#[tokio::test]
+async fn events_are_followed_as_they_come() {
+    let setup = Setup::new();
+    let config = write_config(&setup.folder(), &setup.text());
+    let relay = Process::serve(&config).await;
+    let url = format!("http://{}/hooks/calls", relay.callbacks);
+    post(&url, &callback("call.before")).await.id();
+    let mut command = Process::command();
+    command.args(["events", "tail", "--json"]).current_dir(setup.folder());
+    let mut tail = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+
+    // Until it has asked for the first time, nothing says that it follows.
+    let mut sent = Vec::new();
+    let line = loop {
+        sent.push(post(&url, &callback(&format!("call.{}", sent.len()))).await.id());
+        let next = tokio::time::timeout(Duration::from_millis(300), lines.next_line());
+        if let Ok(line) = next.await {
+            break line.unwrap().unwrap();
+        }
+    };
+    let first: Value = serde_json::from_str(&line).unwrap();
+    let place = sent.iter().position(|id| first["id"] == **id).unwrap();
+    for id in &sent[place + 1..] {
+        let line = within("the next event", lines.next_line()).await.unwrap().unwrap();
+        let event: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(event["id"], **id, "each once, in order");
+    }
+    tail.kill().await.unwrap();
     relay.kill().await;
 }
 
