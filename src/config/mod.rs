@@ -5,7 +5,7 @@
 //! [`Problem`] with line, column and remedy. No reader stops at the first problem.
 //!
 //! [`contract`] is the one list of what may be written: the readers take defaults from it, "did
-//! you mean" its names, and a JSON Schema can be printed from it. [`environment`] is the only
+//! you mean" its names, and a JSON Schema can be printed from it. `environment` is the only
 //! place of this crate that reads environment variables and secret files.
 //!
 //! Relative paths in relay.toml (the store, file targets, secret files) start at the directory
