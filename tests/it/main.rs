@@ -21,6 +21,8 @@ mod ingest;
 
 mod providers;
 
+mod rereading;
+
 mod delivery;
 
 mod metrics;

@@ -211,8 +211,7 @@ impl Group<'_> {
 
     fn adopt(&mut self, old: &TargetName, new: &TargetName) -> Result<u64, Fault> {
         let Some(from) = self.ledger.targets.id(old) else { return Ok(0) };
-        let to = self.ledger.target(self.connection, new)?;
-        if from == to {
+        if old == new {
             return Ok(0);
         }
         let mut rows = owed(self.connection, from)?;
@@ -221,6 +220,10 @@ impl Group<'_> {
                 .into_iter()
                 .take(ROWS_PER_STEP.saturating_sub(rows.len())),
         );
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let to = self.ledger.target(self.connection, new)?;
         for (id, state) in &rows {
             let seq = id / TARGETS_MAX;
             if self.rows_of(seq)?.iter().any(|(_, target, _)| *target == to) {
@@ -244,9 +247,7 @@ impl Group<'_> {
                 *of_state(totals, *state) += 1;
             });
         }
-        if !rows.is_empty() {
-            self.wake(new);
-        }
+        self.wake(new);
         Ok(count(rows.len()))
     }
 

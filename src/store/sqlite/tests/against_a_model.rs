@@ -1,6 +1,9 @@
 //! Random lives of a store beside a model that is a few maps in memory.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use proptest::{collection::vec, prelude::*};
@@ -9,8 +12,8 @@ use super::Place;
 use crate::{
     event::EventId,
     store::{
-        Admission, DeadFilter, DeliveryState, DeliveryTotals, EventTotals, Settlement, Store,
-        Totals,
+        Admission, DeadFilter, DeliveryState, DeliveryTotals, Erasure, EventFilter, EventTotals,
+        Replay, Settlement, Store, Totals,
         conformance::{
             BURIED, Backend as _, WINDOW, admission, assert_balanced, attempt, fingerprint,
             quarantined, source, target,
@@ -23,11 +26,41 @@ const TARGETS: [&str; 3] = ["crm", "archive", "lake"];
 
 #[derive(Clone, Debug)]
 enum Step {
-    Commit { source: usize, mark: Option<u8>, targets: [bool; 3], readable: bool },
-    Settle { target: usize, limit: usize, outcome: usize },
-    Redrive { target: Option<usize>, max: usize },
-    Discard { target: Option<usize>, max: usize },
-    Advance { seconds: u16 },
+    Commit {
+        source: usize,
+        mark: Option<u8>,
+        targets: [bool; 3],
+        readable: bool,
+    },
+    Settle {
+        target: usize,
+        limit: usize,
+        outcome: usize,
+    },
+    Redrive {
+        target: Option<usize>,
+        max: usize,
+    },
+    Discard {
+        target: Option<usize>,
+        max: usize,
+    },
+    /// Sends the events that have a delivery for `target` to it again.
+    Replay {
+        target: usize,
+    },
+    /// Gives one target's pending and dead to another.
+    Adopt {
+        old: usize,
+        new: usize,
+    },
+    /// Erases the event of the nth delivery there is.
+    Erase {
+        nth: usize,
+    },
+    Advance {
+        seconds: u16,
+    },
     Reopen,
 }
 
@@ -38,6 +71,10 @@ struct Model {
     seen: BTreeMap<(usize, u8), (Timestamp, EventId)>,
     /// In the order of acceptance.
     deliveries: Vec<Row>,
+    /// What erased deliveries still count as.
+    gone: BTreeMap<&'static str, DeliveryTotals>,
+    /// Targets the store has heard of.
+    known: BTreeSet<usize>,
 }
 
 struct Row {
@@ -62,6 +99,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => settle,
         1 => dead.clone().prop_map(|(target, max)| Step::Redrive { target, max }),
         1 => dead.prop_map(|(target, max)| Step::Discard { target, max }),
+        1 => (0..3_usize).prop_map(|target| Step::Replay { target }),
+        1 => (0..3_usize, 0..3_usize).prop_map(|(old, new)| Step::Adopt { old, new }),
+        1 => (0..40_usize).prop_map(|nth| Step::Erase { nth }),
         2 => (1..2000_u16).prop_map(|seconds| Step::Advance { seconds }),
         1 => Just(Step::Reopen),
     ];
@@ -76,6 +116,12 @@ impl Model {
         for (name, events) in &self.events {
             totals.events.insert(source(name), *events);
         }
+        for known in &self.known {
+            totals.deliveries.entry(target(TARGETS[*known])).or_default();
+        }
+        for (name, gone) in &self.gone {
+            totals.deliveries.insert(target(name), *gone);
+        }
         for row in &self.deliveries {
             let of: &mut DeliveryTotals =
                 totals.deliveries.entry(target(TARGETS[row.target])).or_default();
@@ -88,6 +134,22 @@ impl Model {
             }
         }
         totals
+    }
+
+    fn adopt(&mut self, old: usize, new: usize) {
+        let of_new: BTreeSet<EventId> =
+            self.deliveries.iter().filter(|row| row.target == new).map(|row| row.event).collect();
+        for row in self.deliveries.iter_mut().filter(|row| row.target == old) {
+            let moves = matches!(row.state, DeliveryState::Pending | DeliveryState::Dead);
+            match (moves, of_new.contains(&row.event)) {
+                (false, _) => {}
+                (true, false) => {
+                    row.target = new;
+                    self.known.insert(new);
+                }
+                (true, true) => row.state = DeliveryState::Discarded,
+            }
+        }
     }
 
     /// Rows due, in order.
@@ -121,6 +183,7 @@ impl Model {
             .take(max)
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm a step, each of which is short")]
     async fn step(&mut self, store: &dyn Store, place: &Place, step: &Step) {
         let now = place.clock.now();
         match step {
@@ -154,6 +217,9 @@ impl Model {
                     (false, _) => events.quarantined += 1,
                     (true, true) => events.unrouted += 1,
                     (true, false) => events.routed += 1,
+                }
+                if *readable {
+                    self.known.extend(&chosen);
                 }
                 self.deliveries.extend(chosen.into_iter().filter(|_| *readable).map(|target| {
                     Row {
@@ -211,6 +277,44 @@ impl Model {
                     expected += 1;
                 }
                 assert_eq!(moved, expected);
+            }
+            Step::Replay { target: of } => {
+                let filter =
+                    EventFilter { target: Some(target(TARGETS[*of])), ..EventFilter::default() };
+                let replay = Replay { events: filter, targets: vec![target(TARGETS[*of])] };
+                let sent = store.replay(replay, None, now, 1000).await.unwrap();
+                let mut expected = 0;
+                for row in self.deliveries.iter_mut().filter(|row| row.target == *of) {
+                    if row.state != DeliveryState::Pending {
+                        (row.state, row.attempts) = (DeliveryState::Pending, 0);
+                        (row.next_at, row.since) = (now, now);
+                        row.round += 1;
+                        expected += 1;
+                    }
+                }
+                assert_eq!((sent.deliveries, sent.next), (expected, None));
+            }
+            Step::Adopt { old, new } => {
+                let (from, to) = (target(TARGETS[*old]), target(TARGETS[*new]));
+                while store.adopt(&from, &to).await.unwrap() > 0 {}
+                if old != new {
+                    self.adopt(*old, *new);
+                }
+            }
+            Step::Erase { nth } => {
+                let Some(event) = self.deliveries.get(*nth).map(|row| row.event) else { return };
+                let erased = store.erase(Erasure::Event(event), None).await.unwrap();
+                assert_eq!((erased.events, erased.next), (1, None));
+                self.seen.retain(|_, (_, first)| *first != event);
+                let gone = self.deliveries.extract_if(.., |row| row.event == event);
+                for row in gone {
+                    let of = self.gone.entry(TARGETS[row.target]).or_default();
+                    of.enqueued += 1;
+                    match row.state {
+                        DeliveryState::Delivered => of.delivered += 1,
+                        _ => of.discarded += 1,
+                    }
+                }
             }
             Step::Advance { seconds } => {
                 place.clock.advance(Duration::from_secs((*seconds).into()));
