@@ -1,7 +1,7 @@
 //! `hookswitch schema`: the contracts as JSON Schema.
 
 use clap::ValueEnum;
-use hookswitch::event::schema::CALL_EVENT_SCHEMA;
+use hookswitch::{config::json_schema, event::schema::CALL_EVENT_SCHEMA};
 
 use crate::cli::{exit::Exit, print};
 
@@ -17,10 +17,14 @@ pub(super) struct Arguments {
 enum Contract {
     /// The normalised call event that every target receives.
     Event,
+    /// relay.toml, for editors that complete and check TOML.
+    Config,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
     match arguments.contract {
         Contract::Event => print(CALL_EVENT_SCHEMA),
+        // `{:#}` is its pretty form.
+        Contract::Config => print(&format!("{:#}\n", json_schema::schema())),
     }
 }

@@ -14,6 +14,7 @@
 pub mod contract;
 pub mod endpoint;
 mod environment;
+pub mod json_schema;
 pub mod key;
 pub mod problem;
 

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::{
     Config, Environment, Problem, Problems, Severity, contract,
+    json_schema::tests::complaints,
     key::{Key, Kind, Presence, Table},
     mapping,
 };
@@ -99,6 +100,27 @@ fn every_example_in_the_shipped_file_is_valid() {
     assert_eq!(warnings, []);
     assert_eq!(config.delivery.targets.len(), 3);
     assert!(config.admin.token.is_some());
+}
+
+#[test]
+fn whatever_the_reader_takes_keeps_to_the_json_schema() {
+    let defaults = with_defaults_written(SHIPPED);
+    let examples = with_examples_written(&defaults);
+    let broken = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let broken = broken.filter(|path| path.extension().is_some_and(|end| end == "toml"));
+    let broken = broken.map(|path| fs::read_to_string(path).unwrap());
+    let taken: Vec<String> = [SHIPPED.to_owned(), defaults, examples]
+        .into_iter()
+        .chain(broken)
+        .filter(|text| parse(text).is_ok())
+        .collect();
+
+    assert!(taken.len() > 3, "some of the files have warnings only");
+    for text in taken {
+        assert_eq!(complaints(&text), Vec::<String>::new(), "{text}");
+    }
 }
 
 #[test]
