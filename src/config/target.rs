@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     delivery::{
-        self,
+        self, breaker,
         target::{Auth, Http, Place, Settings, StatusRange},
     },
     route::TargetName,
@@ -88,7 +88,10 @@ pub(super) fn read(name: &str, fields: &Fields<'_>) -> Option<Settings> {
         name: TargetName::new(name),
         place: place?,
         concurrency: common.concurrency,
+        rate: None,
         retry: common.retry,
+        breaker: breaker::Settings::default(),
+        by_call: false,
     })
 }
 

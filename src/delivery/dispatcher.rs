@@ -1,17 +1,27 @@
-//! Starts a lane for each target, and tells how they are doing.
+//! Starts a lane for each target, tells how they are doing, and begins and ends them one by one.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
+use futures_util::FutureExt as _;
+use jiff::Timestamp;
 use prometheus::IntGauge;
+use tokio::sync::watch;
+use tracing::{error, info};
 
 use crate::{
     clock::Clock,
     delivery::{
         Settings,
+        breaker::BreakerState,
         client::{ClientError, Tls},
+        dial::Dial,
         errand::Shared,
         lane::Lane,
         metrics::Metrics,
@@ -20,37 +30,90 @@ use crate::{
     drain::Drain,
     metrics,
     route::TargetName,
-    store::Store,
+    store::{Store, StoreError},
 };
 
 /// The start of delivery.
 #[derive(Debug)]
 pub struct Dispatcher;
 
-/// Delivery, seen from outside. Cloning shares it; holding it keeps no target alive.
+/// Delivery, seen and switched from outside. Cloning shares it; holding it keeps no target alive.
 #[derive(Clone, Debug)]
-pub struct Handle(Arc<[Seen]>);
+pub struct Handle(Arc<Lanes>);
 
-/// What can be seen of a lane.
+/// Every lane, and what a new one is begun with.
 #[derive(Debug)]
-struct Seen {
+struct Lanes {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    drain: Drain,
+    metrics: Metrics,
+    /// In the order of relay.toml. Never held over a wait.
+    running: Mutex<Vec<Running>>,
+    /// Held while a pause or its end is made durable, so that the last one asked for holds.
+    switching: tokio::sync::Mutex<()>,
+}
+
+/// A lane that was begun.
+#[derive(Clone, Debug)]
+struct Running {
     name: TargetName,
     concurrency: usize,
     in_flight: IntGauge,
-    is_failing: Arc<AtomicBool>,
+    dial: Arc<Dial>,
+    ended: watch::Receiver<bool>,
 }
 
-/// How a target is doing.
+/// How a target is doing. How much waits for it and since when is in [`Store::totals`] and
+/// [`Store::oldest_pending`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetStatus {
     /// Its name.
     pub name: TargetName,
+    /// What a person should know first.
+    pub state: TargetState,
+    /// Since when a person has it paused.
+    pub paused_since: Option<Timestamp>,
+    /// Whether it is tried.
+    pub breaker: BreakerState,
     /// Attempts that are out at this moment.
     pub in_flight: usize,
     /// Attempts that may be out at one time.
     pub concurrency: usize,
     /// Whether its last attempts failed.
     pub is_failing: bool,
+    /// What was wrong with the last attempt that failed since the start, long ago as it may be.
+    pub last_error: Option<LastError>,
+    /// Deliveries that wait for it, those in flight included.
+    pub pending: u64,
+    /// Its dead letters.
+    pub dead: u64,
+}
+
+/// What a person should know of a target first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetState {
+    /// It takes what it is sent.
+    Delivering,
+    /// Its last attempts failed; it is tried all the same.
+    Failing,
+    /// It is not tried, or by a probe only, because it failed too often in a row.
+    Tripped,
+    /// It is not tried, because a person paused it.
+    Paused,
+}
+
+/// What was wrong with an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastError {
+    /// When it had failed.
+    pub at: Timestamp,
+    /// The word of its cause, as in the metrics.
+    pub cause: &'static str,
+    /// The status, when there was an answer.
+    pub status: Option<u16>,
+    /// The error in words; no secret.
+    pub error: Option<String>,
 }
 
 /// Why delivery cannot start.
@@ -70,6 +133,17 @@ pub enum StartError {
     Client(#[from] ClientError),
 }
 
+/// Why a target was not paused or resumed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PauseError {
+    /// relay.toml has none of this name.
+    #[error("there is no target {0}")]
+    Unknown(TargetName),
+    /// It would be forgotten at the next start.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 // === impl Dispatcher ===
 
 impl Dispatcher {
@@ -82,32 +156,15 @@ impl Dispatcher {
         clock: &Clock,
         registry: &metrics::Metrics,
     ) -> Result<Handle, StartError> {
-        let metrics = Metrics::new(registry);
-        let secure = settings.targets.iter().any(|target| match &target.place {
-            Place::Http(http) => http.needs_authorities(),
-            Place::File(_) | Place::Stdout => false,
-        });
-        let tls = Tls::system(secure)?;
-        let mut lanes = Vec::with_capacity(settings.targets.len());
-        for settings in &settings.targets {
-            let metrics = metrics.target(settings);
-            let target = Target::new(settings, &tls, drain, metrics.connections.clone())
-                .map_err(|error| StartError::Target { name: settings.name.clone(), error })?;
-            lanes.push(Shared {
-                target,
-                store: Arc::clone(store),
-                clock: clock.clone(),
-                metrics,
-                is_failing: Arc::default(),
-                is_unsettled: AtomicBool::new(false),
-            });
-        }
-        // Only when all are ready: a start that fails has attempted nothing.
-        let handle = Handle(lanes.iter().map(Seen::of).collect());
-        for shared in lanes {
-            shared.target.way.tend(drain);
-            drain.spawn("lane", Lane::new(Arc::new(shared)).run(drain.clone()));
-        }
+        let handle = Handle(Arc::new(Lanes {
+            store: Arc::clone(store),
+            clock: clock.clone(),
+            drain: drain.clone(),
+            metrics: Metrics::new(registry),
+            running: Mutex::default(),
+            switching: tokio::sync::Mutex::default(),
+        }));
+        handle.reload(settings)?;
         Ok(handle)
     }
 }
@@ -117,25 +174,182 @@ impl Dispatcher {
 impl Handle {
     /// Every target, in the order of relay.toml.
     pub fn status(&self) -> Vec<TargetStatus> {
-        let status = |lane: &Seen| TargetStatus {
-            name: lane.name.clone(),
-            in_flight: usize::try_from(lane.in_flight.get()).unwrap_or_default(),
-            concurrency: lane.concurrency,
-            is_failing: lane.is_failing.load(Ordering::Relaxed),
+        let totals = self.0.store.totals();
+        let status = |lane: &Running| {
+            let counts = totals.deliveries.get(&lane.name).copied().unwrap_or_default();
+            let breaker = BreakerState::of_number(lane.dial.breaker.load(Ordering::Relaxed));
+            let is_failing = lane.dial.is_failing.load(Ordering::Relaxed);
+            let paused_since = totals.paused.get(&lane.name).copied();
+            let state = match (paused_since, breaker) {
+                (Some(_), _) => TargetState::Paused,
+                (None, BreakerState::Tripped | BreakerState::Probing) => TargetState::Tripped,
+                (None, BreakerState::Admitting) if is_failing => TargetState::Failing,
+                (None, BreakerState::Admitting) => TargetState::Delivering,
+            };
+            TargetStatus {
+                name: lane.name.clone(),
+                state,
+                paused_since,
+                breaker,
+                in_flight: usize::try_from(lane.in_flight.get()).unwrap_or_default(),
+                concurrency: lane.concurrency,
+                is_failing,
+                last_error: lane.dial.last_error(),
+                pending: counts.pending,
+                dead: counts.dead,
+            }
         };
-        self.0.iter().map(status).collect()
+        self.0.running().iter().map(status).collect()
+    }
+
+    /// Makes no further attempt at a target, over restarts, until it is resumed. What is out comes
+    /// back; what comes in waits, and does not age. Whether it was not paused before.
+    pub async fn pause(&self, target: &TargetName) -> Result<bool, PauseError> {
+        let _switching = self.0.switching.lock().await;
+        let lane = self.0.lane(target)?;
+        // First, so that none begins while it is being made durable.
+        let before = lane.dial.paused.swap(true, Ordering::SeqCst);
+        let paused = self.0.store.pause(target).await;
+        if paused.is_err() {
+            lane.dial.paused.store(before, Ordering::SeqCst);
+        }
+        self.0.store.wake(target).notify_one();
+        let paused = paused?;
+        if paused {
+            info!(target = %target, "target {target} is paused; its events are kept");
+        }
+        Ok(paused)
+    }
+
+    /// Has a paused target go on. Whether it was paused before.
+    pub async fn resume(&self, target: &TargetName) -> Result<bool, PauseError> {
+        let _switching = self.0.switching.lock().await;
+        let lane = self.0.lane(target)?;
+        let resumed = self.0.store.resume(target).await?;
+        lane.dial.paused.store(false, Ordering::SeqCst);
+        self.0.store.wake(target).notify_one();
+        if resumed {
+            info!(target = %target, "target {target} is resumed");
+        }
+        Ok(resumed)
+    }
+
+    /// Has the targets be those of `settings`: all of them are made ready first, and when one
+    /// cannot be, everything stays as it is. A lane that is left out ends when its attempts have
+    /// come back; one that is there already ends so too, and the one with the new settings begins
+    /// after it, so that no target ever has two owners. Returns when that is under way.
+    ///
+    /// The names are declared to the store by whoever assembles the relay, before this.
+    pub fn reload(&self, settings: &Settings) -> Result<(), StartError> {
+        let ready = self.0.ready(settings)?;
+        let mut running = self.0.running();
+        let before = std::mem::take(&mut *running);
+        for lane in &before {
+            lane.dial.stop.cancel();
+        }
+        for shared in ready {
+            let predecessor = before.iter().find(|lane| lane.name == shared.target.name);
+            let ended = predecessor.map(|lane| lane.ended.clone());
+            running.push(self.0.begin(shared, ended));
+        }
+        Ok(())
     }
 }
 
-// === impl Seen ===
+// === impl Lanes ===
 
-impl Seen {
-    fn of(lane: &Shared) -> Self {
-        Self {
-            name: lane.target.name.clone(),
-            concurrency: lane.target.concurrency,
-            in_flight: lane.metrics.in_flight.clone(),
-            is_failing: Arc::clone(&lane.is_failing),
+impl Lanes {
+    fn running(&self) -> MutexGuard<'_, Vec<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lane(&self, name: &TargetName) -> Result<Running, PauseError> {
+        let lane = self.running().iter().find(|lane| lane.name == *name).cloned();
+        lane.ok_or_else(|| PauseError::Unknown(name.clone()))
+    }
+
+    /// Makes every target ready; attempts nothing.
+    fn ready(&self, settings: &Settings) -> Result<Vec<Shared>, StartError> {
+        let secure = settings.targets.iter().any(|target| match &target.place {
+            Place::Http(http) => http.needs_authorities(),
+            Place::File(_) | Place::Stdout => false,
+        });
+        let tls = Tls::system(secure)?;
+        let paused = self.store.totals().paused;
+        let mut ready = Vec::with_capacity(settings.targets.len());
+        for settings in &settings.targets {
+            let metrics = self.metrics.target(settings);
+            let target = Target::new(settings, &tls, &self.drain, metrics.connections.clone())
+                .map_err(|error| StartError::Target { name: settings.name.clone(), error })?;
+            let dial = Dial::default();
+            dial.paused.store(paused.contains_key(&settings.name), Ordering::SeqCst);
+            ready.push(Shared {
+                target,
+                store: Arc::clone(&self.store),
+                clock: self.clock.clone(),
+                metrics,
+                dial: Arc::new(dial),
+                is_unsettled: AtomicBool::new(false),
+            });
+        }
+        Ok(ready)
+    }
+
+    /// Begins a lane, once the one before it has `ended`.
+    fn begin(&self, shared: Shared, before: Option<watch::Receiver<bool>>) -> Running {
+        let (ends, ended) = watch::channel(false);
+        let running = Running {
+            name: shared.target.name.clone(),
+            concurrency: shared.target.concurrency,
+            in_flight: shared.metrics.in_flight.clone(),
+            dial: Arc::clone(&shared.dial),
+            ended,
+        };
+        shared.target.way.tend(&self.drain);
+        let drain = self.drain.clone();
+        self.drain.spawn("lane", async move {
+            if let Some(mut before) = before {
+                // Its sender goes with it, however it ends.
+                drop(before.wait_for(|ended| *ended).await);
+            }
+            keep_running(&Arc::new(shared), &drain).await;
+            ends.send_replace(true);
+        });
+        running
+    }
+}
+
+/// Runs a lane until it is told to end. One that panics, a fault of the relay, is begun anew: what
+/// was out is attempted again, under the same number, for nothing of it was settled.
+pub(super) async fn keep_running(shared: &Arc<Shared>, drain: &Drain) {
+    while !drain.is_stopping() && !shared.dial.stop.is_cancelled() {
+        let lane = Lane::new(Arc::clone(shared)).run(drain.clone());
+        if AssertUnwindSafe(lane).catch_unwind().await.is_ok() {
+            break;
+        }
+        let name = &shared.target.name;
+        shared.metrics.lane_restarts.inc();
+        error!(target = %name, "the lane of {name} panicked, a fault of the relay; begun anew");
+        tokio::select! {
+            () = drain.stopping() => {}
+            () = tokio::time::sleep(RESTART_PAUSE) => {}
+        }
+    }
+}
+
+/// A fault that comes again at once must not become a busy loop.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+// === impl TargetState ===
+
+impl TargetState {
+    /// The word in the CLI and the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivering => "delivering",
+            Self::Failing => "failing",
+            Self::Tripped => "tripped",
+            Self::Paused => "paused",
         }
     }
 }

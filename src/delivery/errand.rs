@@ -13,7 +13,6 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use http::StatusCode;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
@@ -21,8 +20,11 @@ use tracing::{debug, error, info, warn};
 use crate::{
     clock::Clock,
     delivery::{
+        breaker::Sign,
+        dial::Dial,
         gate::Pass,
         metrics::{Led, TargetMetrics},
+        retry::later,
         target::Target,
         verdict::{Met, Outcome, Standing, Verdict},
     },
@@ -36,8 +38,7 @@ pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Clock,
     pub(super) metrics: TargetMetrics,
-    /// Written by the lane only; read by `Handle`.
-    pub(super) is_failing: Arc<AtomicBool>,
+    pub(super) dial: Arc<Dial>,
     /// Written by errands: whether the last settle they tried failed, so that it is said once.
     pub(super) is_unsettled: AtomicBool,
 }
@@ -51,6 +52,8 @@ pub(super) enum Ended {
         retry_at: Option<Timestamp>,
         /// What was wrong, if something was.
         failure: Option<Failure>,
+        /// What it says of the target.
+        sign: Sign,
     },
     /// No attempt was made, and nothing is to be settled.
     Deferred {
@@ -67,10 +70,10 @@ pub(super) enum Ended {
 }
 
 /// What was wrong with an attempt.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Failure {
     pub(super) cause: Cause,
-    pub(super) status: Option<StatusCode>,
+    pub(super) status: Option<u16>,
     pub(super) error: Option<String>,
 }
 
@@ -86,7 +89,9 @@ pub(super) async fn run(shared: Arc<Shared>, delivery: Delivery, pass: Pass) -> 
     drop(pass);
 
     let now = shared.clock.now();
-    let standing = Standing { number, since: delivery.since, now, jitter: fastrand::f64() };
+    // The target's own time: what it stood still is no age.
+    let since = later(delivery.since, delivery.stood);
+    let standing = Standing { number, since, now, jitter: fastrand::f64() };
     let verdict = shared.target.rules.decide(&outcome.met, standing);
     let (settlement, led, retry_at) = match verdict {
         Verdict::Delivered => (Settlement::Delivered, Led::Delivered, None),
@@ -97,12 +102,11 @@ pub(super) async fn run(shared: Arc<Shared>, delivery: Delivery, pass: Pass) -> 
         }
     };
     let cause = outcome.met.cause().unwrap_or(Cause::Protocol);
-    let status = outcome.met.status();
     let attempt = Attempt {
         number,
         at,
         took,
-        status: status.map(|status| status.as_u16()),
+        status: outcome.met.status().map(|status| status.as_u16()),
         error: outcome.error,
         snippet: outcome.snippet,
     };
@@ -112,9 +116,10 @@ pub(super) async fn run(shared: Arc<Shared>, delivery: Delivery, pass: Pass) -> 
     let age = now.duration_since(delivery.since).try_into().unwrap_or_default();
     shared.metrics.settled(led, cause, took, age);
     shared.tell(&delivery, &attempt, cause, verdict);
-    let failure =
-        (led != Led::Delivered).then_some(Failure { cause, status, error: attempt.error });
-    Ended::Settled { retry_at, failure }
+    let sign = Sign::of(&outcome.met, led == Led::Delivered);
+    let Attempt { status, error, .. } = attempt;
+    let failure = (led != Led::Delivered).then_some(Failure { cause, status, error });
+    Ended::Settled { retry_at, failure, sign }
 }
 
 fn panicked() -> Outcome {
@@ -192,6 +197,7 @@ fn copy(delivery: &Delivery) -> Delivery {
         event: delivery.event,
         json: delivery.json.clone(),
         since: delivery.since,
+        stood: delivery.stood,
         round: delivery.round,
         attempts: delivery.attempts,
     }

@@ -2,9 +2,13 @@
 //!
 //! It only sequences. Nothing of it is shared with another target, so nothing of another target
 //! can hold it up. Idle, it wakes at the next delivery's instant and at a slow poll.
+//!
+//! Who may go is decided elsewhere: `buffer` says what is next, `gate` whether a slot and the rate
+//! allow it, `breaker` whether the target is tried at all. While it is not, what has grown too old
+//! is buried before the next probe goes out.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     future::Future,
     pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
@@ -18,13 +22,15 @@ use tracing::{error, info, warn};
 
 use crate::{
     delivery::{
+        breaker::{Admits, Breaker, Sign, Turn as BreakerTurn},
+        buffer::{Buffer, Kind},
         errand::{self, Ended, Failure, Shared},
         gate::{Gate, Pass},
         health::{Health, Turn},
         retry::later,
     },
     drain::Drain,
-    store::{Delivery, DeliveryId, Due, StoreError},
+    store::{BuryReason, DeliveryId, Due, Lapse, StoreError},
 };
 
 /// The queue view of one target.
@@ -32,70 +38,101 @@ use crate::{
 pub(super) struct Lane {
     shared: Arc<Shared>,
     gate: Gate,
-    /// Due, and waiting for the gate; in the order of the store.
-    buffer: VecDeque<Delivery>,
+    breaker: Breaker,
+    /// Due, and waiting for the gate.
+    buffer: Buffer,
     /// Being attempted or settled.
     out: JoinSet<Ended>,
     /// Whose task is whose.
-    ids: HashMap<task::Id, DeliveryId>,
-    /// Whether there may be more due than is held.
-    look: bool,
+    ids: HashMap<task::Id, Out>,
+    /// Whether there may be more due than is held: of first attempts, and of further ones.
+    look: (bool, bool),
     /// When the next one is due that is not held.
     next_at: Option<Timestamp>,
+    /// Whether what is too old was buried since the last probe.
+    swept: bool,
+    paused: bool,
     /// How large the bodies of this target were when last fetched.
     body_bytes_mean: usize,
     health: Health,
     is_store_failing: bool,
 }
 
+/// An errand that is out.
+#[derive(Clone, Copy, Debug)]
+struct Out {
+    id: DeliveryId,
+    probe: bool,
+}
+
 /// A question to the store that is not answered yet.
 type Asking = Pin<Box<dyn Future<Output = Found> + Send>>;
 
 #[derive(Debug)]
-struct Found {
-    limit: usize,
-    due: Result<Due, StoreError>,
+enum Found {
+    Due(Result<Due, StoreError>),
+    Lapsed(Result<u64, StoreError>),
 }
 
 // === impl Lane ===
 
 impl Lane {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let gate = Gate::new(shared.target.concurrency, shared.metrics.in_flight.clone());
+        let target = &shared.target;
+        let gate = Gate::new(target.concurrency, target.rate, shared.metrics.in_flight.clone());
+        let breaker = Breaker::new(target.breaker);
         Self {
-            shared,
             gate,
-            buffer: VecDeque::new(),
+            breaker,
+            buffer: Buffer::default(),
             out: JoinSet::new(),
             ids: HashMap::new(),
-            look: true,
+            look: (true, true),
             next_at: None,
+            swept: false,
+            paused: false,
             body_bytes_mean: BODY_BYTES_GUESS,
             health: Health::default(),
             is_store_failing: false,
+            shared,
         }
     }
 
-    /// Runs until `drain` is told to stop; then takes nothing new, waits for what is out, and
-    /// ends. Who stops it bounds that wait.
+    /// Runs until it, or `drain`, is told to stop; then takes nothing new, waits for what is out,
+    /// and ends. Who stops it bounds that wait.
     pub(super) async fn run(mut self, drain: Drain) {
-        let wake = self.shared.store.wake(&self.shared.target.name);
+        let shared = Arc::clone(&self.shared);
+        let wake = shared.store.wake(&shared.target.name);
         // Registered before each question: a commit between the two would otherwise wait for
         // the next poll.
         let mut woken = pin!(wake.notified());
         woken.as_mut().enable();
-        let mut stopping = pin!(drain.stopping());
+        let mut stopping = pin!(async {
+            tokio::select! {
+                () = drain.stopping() => {}
+                () = shared.dial.stop.cancelled() => {}
+            }
+        });
+        tokio::select! {
+            () = &mut stopping => return,
+            () = self.line_up() => {}
+        }
+        self.tell_breaker();
         let mut asking: Option<Asking> = None;
         loop {
-            if asking.is_none() && self.look && self.is_low() {
-                asking = Some(self.ask());
+            self.heed_pause();
+            if asking.is_none() {
+                asking = self.question();
             }
-            let idle = self.idle();
+            let next = self.next();
+            let idle = self.idle(asking.is_some());
             tokio::select! {
                 biased;
                 () = &mut stopping => break,
                 Some(ended) = self.out.join_next_with_id() => self.take_back(ended),
-                pass = self.gate.pass(), if self.may_send() => self.send(pass),
+                pass = self.gate.pass(next.unwrap_or(Kind::First)), if next.is_some() => {
+                    self.send(next.unwrap_or(Kind::First), pass);
+                }
                 Some(found) = OptionFuture::from(asking.as_mut()) => {
                     asking = None;
                     self.take(found);
@@ -103,10 +140,11 @@ impl Lane {
                 () = &mut woken => {
                     woken.set(wake.notified());
                     woken.as_mut().enable();
-                    self.look = true;
+                    self.look = (true, true);
                 }
-                () = tokio::time::sleep(idle), if !self.look && asking.is_none() => {
-                    self.look = true;
+                () = tokio::time::sleep(idle.unwrap_or_default()), if idle.is_some() => {
+                    self.look = (true, true);
+                    self.next_at = None;
                 }
             }
         }
@@ -117,84 +155,179 @@ impl Lane {
         }
     }
 
+    /// Has the store keep the order this target wants, however often it takes.
+    async fn line_up(&self) {
+        let Shared { target, store, .. } = &*self.shared;
+        while let Err(error) = store.take_turns(&target.name, target.by_call).await {
+            warn!(target = %target.name, %error, "the store does not line up the deliveries");
+            tokio::time::sleep(STORE_PAUSE).await;
+        }
+    }
+
+    /// Takes note of a pause that began or ended. What was fetched before it is fetched again after
+    /// it: how old it is has changed.
+    fn heed_pause(&mut self) {
+        let paused = self.shared.dial.paused.load(Ordering::SeqCst);
+        if paused != self.paused {
+            self.paused = paused;
+            self.buffer.clear();
+            self.look = (true, true);
+        }
+    }
+
+    /// What is to be asked of the store now, if anything.
+    fn question(&mut self) -> Option<Asking> {
+        if self.paused {
+            return None;
+        }
+        match self.breaker.admits(self.shared.clock.now()) {
+            Admits::NotBefore(_) | Admits::NotYet => None,
+            Admits::Probe if !self.swept => self.ask_lapsed(),
+            Admits::All | Admits::Probe => self.is_low().then(|| self.ask_due()),
+        }
+    }
+
     /// Asks what is due beyond what is held.
-    fn ask(&mut self) -> Asking {
-        self.look = false;
+    fn ask_due(&mut self) -> Asking {
+        self.look = (false, false);
         // Forgotten before the question: what is settled while it is out is told in addition to
         // the answer.
         self.next_at = None;
-        let held: Vec<_> = self
-            .buffer
-            .iter()
-            .map(|delivery| delivery.id)
-            .chain(self.ids.values().copied())
-            .collect();
-        let limit = self.buffer_max().saturating_sub(self.buffer.len()).max(1);
+        let held: Vec<_> = self.buffer.ids().chain(self.ids.values().map(|out| out.id)).collect();
+        let room = self.buffer.room(self.buffer_max());
         let now = self.shared.clock.now();
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            let due = shared.store.due(&shared.target.name, now, &held, limit).await;
-            Found { limit, due }
+            Found::Due(shared.store.due(&shared.target.name, now, &held, room).await)
         })
     }
 
-    /// Takes what was found into the buffer.
+    /// Has buried what grew too old while nothing was tried, before the next probe goes out.
+    fn ask_lapsed(&mut self) -> Option<Asking> {
+        let Some(older_than) = self.shared.target.rules.retry.give_up_after else {
+            self.is_swept();
+            return self.is_low().then(|| self.ask_due());
+        };
+        // What is buried must not wait here.
+        self.buffer.clear();
+        let (status, error) = self.shared.dial.last_answer();
+        let lapse = Lapse { older_than, status, error };
+        let held: Vec<_> = self.ids.values().map(|out| out.id).collect();
+        let now = self.shared.clock.now();
+        let shared = Arc::clone(&self.shared);
+        Some(Box::pin(async move {
+            Found::Lapsed(shared.store.lapse(&shared.target.name, now, &held, lapse).await)
+        }))
+    }
+
+    fn is_swept(&mut self) {
+        self.swept = true;
+        self.look = (true, true);
+    }
+
+    /// Takes the store's answer.
     fn take(&mut self, found: Found) {
-        let name = &self.shared.target.name;
-        match found.due {
-            Ok(due) => {
-                if std::mem::take(&mut self.is_store_failing) {
-                    info!(target = %name, "the store tells what is due for {name} again");
-                }
+        let shared = Arc::clone(&self.shared);
+        let name = &shared.target.name;
+        let error = match found {
+            Found::Due(Ok(due)) => {
                 let count = due.deliveries.len();
                 let bytes: usize = due.deliveries.iter().map(|delivery| delivery.json.len()).sum();
                 self.body_bytes_mean = bytes.checked_div(count).unwrap_or(self.body_bytes_mean);
-                self.look |= count >= found.limit;
-                self.buffer.extend(due.deliveries);
+                self.look.0 |= due.more.0;
+                self.look.1 |= due.more.1;
+                // What was asked before a pause is not as old as it says.
+                if !self.shared.dial.paused.load(Ordering::SeqCst) && !self.paused {
+                    self.buffer.extend(due.deliveries);
+                }
                 if let Some(at) = due.next_at {
                     self.due_again(at);
                 }
+                None
             }
-            Err(error) => {
+            Found::Lapsed(Ok(0)) => {
+                self.is_swept();
+                None
+            }
+            Found::Lapsed(Ok(count)) => {
+                shared.metrics.buried(BuryReason::ExpiredWhileTripped, count);
+                warn!(
+                    target = %name, count,
+                    "{count} events are dead letters of {name}: too old while it was tripped"
+                );
+                None
+            }
+            Found::Due(Err(error)) => Some(error),
+            Found::Lapsed(Err(error)) => {
+                // Not asked again at once: what is too old then has an attempt instead.
+                self.is_swept();
+                Some(error)
+            }
+        };
+        match error {
+            Some(error) => {
                 if !std::mem::replace(&mut self.is_store_failing, true) {
                     warn!(target = %name, %error, "the store does not tell what is due for {name}");
                 }
                 self.due_again(later(self.shared.clock.now(), STORE_PAUSE));
             }
+            None if std::mem::take(&mut self.is_store_failing) => {
+                info!(target = %name, "the store tells what is due for {name} again");
+            }
+            None => {}
         }
     }
 
-    fn may_send(&self) -> bool {
+    /// Who goes next, if anybody may.
+    fn next(&self) -> Option<Kind> {
         let out_max = self.shared.target.concurrency.saturating_mul(OUT_PER_SLOT);
-        !self.buffer.is_empty() && self.out.len() < out_max
+        if self.paused || self.out.len() >= out_max {
+            return None;
+        }
+        match self.breaker.admits(self.shared.clock.now()) {
+            Admits::All => self.buffer.next(self.gate.has_further_slot()),
+            Admits::Probe if self.swept => self.buffer.next(true),
+            Admits::Probe | Admits::NotBefore(_) | Admits::NotYet => None,
+        }
     }
 
-    fn send(&mut self, pass: Pass) {
-        if let Some(delivery) = self.buffer.pop_front() {
-            let id = delivery.id;
-            let task = self.out.spawn(errand::run(Arc::clone(&self.shared), delivery, pass));
-            self.ids.insert(task.id(), id);
+    /// Sends the next one out, unless nobody may go any more.
+    fn send(&mut self, kind: Kind, pass: Pass) {
+        let probe = match self.breaker.admits(self.shared.clock.now()) {
+            Admits::All => false,
+            Admits::Probe => true,
+            Admits::NotBefore(_) | Admits::NotYet => return,
+        };
+        if self.shared.dial.paused.load(Ordering::SeqCst) {
+            return;
         }
+        let Some(delivery) = self.buffer.pop(kind) else { return };
+        self.gate.passed();
+        if probe {
+            self.breaker.probes();
+            self.swept = false;
+            self.tell_breaker();
+        }
+        let out = Out { id: delivery.id, probe };
+        let task = self.out.spawn(errand::run(Arc::clone(&self.shared), delivery, pass));
+        self.ids.insert(task.id(), out);
     }
 
     fn take_back(&mut self, ended: Result<(task::Id, Ended), JoinError>) {
         let name = &self.shared.target.name;
-        let ended = match ended {
-            Ok((task, ended)) => {
-                self.ids.remove(&task);
-                ended
-            }
+        let (task, ended) = match ended {
+            Ok(ended) => ended,
             Err(error) => {
                 // The attempt's own panics are caught; this is one in settling. What became of it
                 // is not known, and settling is idempotent: the row says whether it is still due.
-                self.ids.remove(&error.id());
                 error!(target = %name, "an errand to {name} panicked: a fault of the relay");
-                Ended::Unsettled
+                (error.id(), Ended::Unsettled)
             }
         };
+        let probe = self.ids.remove(&task).is_some_and(|out| out.probe);
         match ended {
-            Ended::Settled { retry_at, failure } => {
-                self.note(failure.as_ref());
+            Ended::Settled { retry_at, failure, sign } => {
+                self.note(failure, sign, probe);
                 if let Some(at) = retry_at {
                     self.due_again(at);
                 }
@@ -206,51 +339,95 @@ impl Lane {
                         "the relay lacks what an attempt at {name} takes; waiting until {until}"
                     );
                 }
-                self.buffer.push_front(delivery);
+                self.buffer.put_back(delivery);
+                self.note_sign(Sign::None, probe);
             }
-            Ended::Unsettled => self.due_again(later(self.shared.clock.now(), STORE_PAUSE)),
+            Ended::Unsettled => {
+                self.due_again(later(self.shared.clock.now(), STORE_PAUSE));
+                self.note_sign(Sign::None, probe);
+            }
         }
     }
 
     /// Says once that the target fails, and once that it does no more.
-    fn note(&mut self, failure: Option<&Failure>) {
+    fn note(&mut self, failure: Option<Failure>, sign: Sign, probe: bool) {
         let name = &self.shared.target.name;
         let now = self.shared.clock.now();
         let turn = match failure {
             Some(_) => self.health.failed(now),
             None => self.health.delivered(now),
         };
-        self.shared.is_failing.store(self.health.is_failing(), Ordering::Relaxed);
-        match (turn, failure) {
+        self.shared.dial.is_failing.store(self.health.is_failing(), Ordering::Relaxed);
+        match (turn, &failure) {
             (Some(Turn::Failing), Some(failure)) => warn!(
                 target = %name,
                 cause = failure.cause.as_str(),
-                status = failure.status.map(|status| status.as_u16()),
+                status = failure.status,
                 error = failure.error,
                 "target {name} fails; its events are kept and tried again"
             ),
             (Some(Turn::Recovered), None) => info!(target = %name, "target {name} has recovered"),
             (Some(Turn::Failing), None) | (Some(Turn::Recovered), Some(_)) | (None, _) => {}
         }
+        if let Some(failure) = failure {
+            self.shared.dial.failed(now, failure);
+        }
+        self.note_sign(sign, probe);
+    }
+
+    /// Tells the breaker, and says when it turns.
+    fn note_sign(&mut self, sign: Sign, probe: bool) {
+        let name = &self.shared.target.name;
+        match self.breaker.note(sign, probe, self.shared.clock.now()) {
+            Some(BreakerTurn::Tripped) => {
+                self.swept = false;
+                warn!(
+                    target = %name,
+                    "target {name} is tripped: its events wait, and one is tried from time to time"
+                );
+            }
+            Some(BreakerTurn::Recovered) => {
+                self.look = (true, true);
+                info!(target = %name, "target {name} takes events again");
+            }
+            None => {}
+        }
+        self.tell_breaker();
+    }
+
+    fn tell_breaker(&self) {
+        let state = self.breaker.state();
+        self.shared.dial.breaker.store(state.number(), Ordering::Relaxed);
+        self.shared.metrics.breaker.set(state.number());
     }
 
     fn due_again(&mut self, at: Timestamp) {
         self.next_at = Some(self.next_at.map_or(at, |next| next.min(at)));
     }
 
-    /// How long there is nothing to do.
-    fn idle(&self) -> Duration {
+    /// How long there is nothing to do; `None` when something else than time is waited for.
+    fn idle(&self, asking: bool) -> Option<Duration> {
         let now = self.shared.clock.now();
-        self.next_at
-            .map_or(POLL, |at| at.duration_since(now).try_into().unwrap_or_default())
-            .clamp(IDLE_MIN, POLL)
+        let until = |at: Timestamp| at.duration_since(now).try_into().unwrap_or_default();
+        let idle = match self.breaker.admits(now) {
+            _ if self.paused => POLL,
+            Admits::NotYet => POLL,
+            Admits::NotBefore(at) => until(at),
+            Admits::All | Admits::Probe if asking => return None,
+            Admits::All | Admits::Probe => self.next_at.map_or(POLL, until),
+        };
+        Some(idle.clamp(IDLE_MIN, POLL))
     }
 
-    /// Whether the buffer should be filled again, before it is empty.
+    /// Whether there may be more due of a kind of which little is left.
     fn is_low(&self) -> bool {
-        self.buffer.len() <= self.buffer_max() / 2
+        let max = self.buffer_max();
+        let room = self.buffer.room(max);
+        let half = max.div_ceil(2);
+        (self.look.0 && room.first >= half) || (self.look.1 && room.further >= half)
     }
 
+    /// How many of each kind may wait.
     fn buffer_max(&self) -> usize {
         let by_count = self.shared.target.concurrency.saturating_mul(BUFFER_PER_SLOT);
         let by_bytes = BUFFER_BYTES.checked_div(self.body_bytes_mean).unwrap_or(by_count);
@@ -258,12 +435,12 @@ impl Lane {
     }
 }
 
-/// Deliveries that wait in memory for each slot: the store is asked once for that many.
+/// Deliveries of each kind that wait in memory for each slot: the store is asked once for that many.
 const BUFFER_PER_SLOT: usize = 4;
 
-/// What waits in memory should come to no more bytes than this, as far as the size of the last
-/// bodies tells that of the next.
-const BUFFER_BYTES: usize = 2 * 1024 * 1024;
+/// What of each kind waits in memory should come to no more bytes than this, as far as the size of
+/// the last bodies tells that of the next.
+const BUFFER_BYTES: usize = 1024 * 1024;
 
 /// Before any body was seen: larger than nearly all.
 const BODY_BYTES_GUESS: usize = 32 * 1024;

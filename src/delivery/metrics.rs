@@ -21,6 +21,8 @@ pub(super) struct Metrics {
     in_flight: IntGaugeVec,
     connections: IntCounterVec,
     concurrency_limit: IntGaugeVec,
+    breaker: IntGaugeVec,
+    lane_restarts: IntCounterVec,
 }
 
 /// The series of one target.
@@ -32,6 +34,8 @@ pub(super) struct TargetMetrics {
     age_seconds: Histogram,
     dead_letters: IntCounterVec,
     pub(super) in_flight: IntGauge,
+    pub(super) breaker: IntGauge,
+    pub(super) lane_restarts: IntCounter,
     /// Connections that were opened.
     pub(super) connections: IntCounter,
 }
@@ -87,6 +91,16 @@ impl Metrics {
                 "Attempts that may be out at one time.",
                 &["target"],
             ),
+            breaker: registry.gauges(
+                "target_breaker_state",
+                "Whether the target is tried: 0 admitting, 1 probing, 2 tripped.",
+                &["target"],
+            ),
+            lane_restarts: registry.counters(
+                "lane_restarts_total",
+                "Times the task of a target panicked, a fault of the relay, and was begun anew.",
+                &["target"],
+            ),
         }
     }
 
@@ -113,6 +127,8 @@ impl Metrics {
             age_seconds: self.age_seconds.with_label_values(&[name]),
             dead_letters: self.dead_letters.clone(),
             in_flight: self.in_flight.with_label_values(&[name]),
+            breaker: self.breaker.with_label_values(&[name]),
+            lane_restarts: self.lane_restarts.with_label_values(&[name]),
             connections: self.connections.with_label_values(&[name]),
         }
     }
@@ -158,6 +174,12 @@ const BURIED: &str = "buried";
 // === impl TargetMetrics ===
 
 impl TargetMetrics {
+    /// Counts dead letters that no attempt led to.
+    pub(super) fn buried(&self, reason: BuryReason, count: u64) {
+        let labels = [self.name.as_str(), reason.as_str()];
+        self.dead_letters.with_label_values(&labels).inc_by(count);
+    }
+
     /// Counts an attempt whose outcome is durable.
     pub(super) fn settled(&self, led: Led, cause: Cause, took: Duration, age: Duration) {
         let name = self.name.as_str();

@@ -1,15 +1,19 @@
 //! Gets each event to each target, or buries it where an operator finds it.
 //!
 //! A target is a lane of its own: its queue view, its gate, its connections. Nothing waits for
-//! another target. The road of one delivery: `lane` takes it from the store when it is due and
-//! asks the `gate`; `errand` has it `attempt`ed, asks `verdict` (which asks `retry`) what that
-//! means, and settles it.
+//! another target. The road of one delivery: `lane` takes it from the store when it is due, asks
+//! the `breaker` whether the target is tried at all, the `buffer` who is next, and the `gate`;
+//! `errand` has it `attempt`ed, asks `verdict` (which asks `retry`) what that means, and settles
+//! it. Each lane can be begun and ended on its own: [`Handle::reload`] does.
 //!
 //! Knows nothing of providers, of callbacks or of relay.toml; meets ingest in the store only.
 
 pub mod address;
 mod attempt;
+pub mod breaker;
+mod buffer;
 mod client;
+mod dial;
 mod dispatcher;
 mod errand;
 mod file;
@@ -18,6 +22,7 @@ mod gate;
 mod health;
 mod lane;
 mod metrics;
+pub mod rate_limit;
 pub mod retry;
 pub mod target;
 pub mod template;
@@ -28,7 +33,9 @@ mod tests;
 
 pub use attempt::EndpointError;
 pub use client::{ClientError, PemError, UrlError, tls};
-pub use dispatcher::{Dispatcher, Handle, StartError, TargetStatus};
+pub use dispatcher::{
+    Dispatcher, Handle, LastError, PauseError, StartError, TargetState, TargetStatus,
+};
 
 /// `[targets.*]`.
 #[derive(Clone, Debug)]

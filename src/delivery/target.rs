@@ -9,9 +9,11 @@ use crate::{
     delivery::{
         address::AddressRules,
         attempt::{Endpoint, EndpointError, Way},
+        breaker,
         client::{Tls, tls},
         file::{Lines, Sink},
         format::Format,
+        rate_limit::Rate,
         retry,
         verdict::Rules,
     },
@@ -29,8 +31,14 @@ pub struct Settings {
     pub place: Place,
     /// Attempts out at one time, exactly.
     pub concurrency: usize,
+    /// Attempts in a stretch of time, at most.
+    pub rate: Option<Rate>,
     /// When to try again.
     pub retry: retry::Settings,
+    /// When to stop trying for a while.
+    pub breaker: breaker::Settings,
+    /// Whether the events of one call go one at a time, in the order of their acks.
+    pub by_call: bool,
 }
 
 /// Where a target is.
@@ -110,6 +118,9 @@ pub(super) struct Target {
     pub(super) way: Way,
     pub(super) rules: Rules,
     pub(super) concurrency: usize,
+    pub(super) rate: Option<Rate>,
+    pub(super) breaker: breaker::Settings,
+    pub(super) by_call: bool,
 }
 
 /// Why a target cannot be made ready from its settings.
@@ -147,7 +158,15 @@ impl Target {
             Place::Stdout => (Way::Lines(lines(Sink::Stdout)?), Vec::new(), Vec::new()),
         };
         let rules = Rules { success, permanent, retry: settings.retry.clone() };
-        Ok(Self { name: settings.name.clone(), way, rules, concurrency })
+        Ok(Self {
+            name: settings.name.clone(),
+            way,
+            rules,
+            concurrency,
+            rate: settings.rate,
+            breaker: settings.breaker,
+            by_call: settings.by_call,
+        })
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Delivery {
     pub json: Bytes,
     /// When the event was accepted, or the delivery last redriven: its age runs from here.
     pub since: Timestamp,
+    /// How long its target was paused or orphaned since then, which is no age.
+    pub stood: Duration,
     /// How often it was redriven; 0 first.
     pub round: u32,
     /// Attempts of this round that are settled.
@@ -41,6 +43,29 @@ pub struct Due {
     pub deliveries: Vec<Delivery>,
     /// When the next one that is not due yet will be; `None` when there is none.
     pub next_at: Option<Timestamp>,
+    /// Whether more are due whose first attempt it will be, and more that were attempted.
+    pub more: (bool, bool),
+}
+
+/// How many of what is due are asked for. Two numbers, because events that have waited for their
+/// first attempt must not hide behind those that wait for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// For first attempts of a round.
+    pub first: usize,
+    /// For further attempts.
+    pub further: usize,
+}
+
+/// Which pending deliveries of a target have waited for too long, and what is said of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lapse {
+    /// Those of this age or more.
+    pub older_than: Duration,
+    /// The status the target last answered with.
+    pub status: Option<u16>,
+    /// The target's last error.
+    pub error: Option<String>,
 }
 
 /// One attempt, as it is remembered.
@@ -184,6 +209,8 @@ pub struct Totals {
     pub events: BTreeMap<SourceName, EventTotals>,
     /// By target.
     pub deliveries: BTreeMap<TargetName, DeliveryTotals>,
+    /// Since when each paused target is.
+    pub paused: BTreeMap<TargetName, Timestamp>,
 }
 
 /// accepted = routed + unrouted + quarantined.
@@ -212,6 +239,15 @@ pub struct DeliveryTotals {
     pub dead: u64,
     /// Dead letters given up by a person or by `dead_retention`.
     pub discarded: u64,
+}
+
+// === impl Room ===
+
+impl Room {
+    /// As many of the one as of the other.
+    pub const fn of(each: usize) -> Self {
+        Self { first: each, further: each }
+    }
 }
 
 // === impl BuryReason ===

@@ -51,6 +51,7 @@ struct Page {
     enqueued: IntCounterVec,
     oldest: prometheus::GaugeVec,
     orphaned: IntGaugeVec,
+    paused: IntGaugeVec,
     bytes: IntGauge,
     free_bytes: IntGauge,
     queue: IntGauge,
@@ -145,6 +146,7 @@ impl<B: Books> Collector for Scrape<B> {
             page.oldest.with_label_values(&[target]).set(0.0);
             let orphaned = if self.books.is_orphan(name) { totals.pending } else { 0 };
             page.orphaned.with_label_values(&[target]).set(gauge(orphaned));
+            page.paused.with_label_values(&[target]).set(0);
             for (state, count) in [
                 ("pending", totals.pending),
                 ("delivered", totals.delivered),
@@ -153,6 +155,9 @@ impl<B: Books> Collector for Scrape<B> {
             ] {
                 page.deliveries.with_label_values(&[target, state]).set(gauge(count));
             }
+        }
+        for target in totals.paused.keys() {
+            page.paused.with_label_values(&[target.as_str()]).set(1);
         }
         let now = self.books.now();
         for (target, since) in self.books.oldest() {
@@ -202,6 +207,10 @@ impl Page {
                 ),
                 &["target"],
             )?,
+            paused: IntGaugeVec::new(
+                named("paused", "1 while a person has the target paused"),
+                &["target"],
+            )?,
             bytes: IntGauge::with_opts(named("store_bytes", "Bytes of the store on disk"))?,
             free_bytes: IntGauge::with_opts(named(
                 "store_free_bytes",
@@ -211,7 +220,7 @@ impl Page {
         })
     }
 
-    fn parts(&self) -> [&dyn Collector; 9] {
+    fn parts(&self) -> [&dyn Collector; 10] {
         [
             &self.events,
             &self.accepted,
@@ -219,6 +228,7 @@ impl Page {
             &self.enqueued,
             &self.oldest,
             &self.orphaned,
+            &self.paused,
             &self.bytes,
             &self.free_bytes,
             &self.queue,

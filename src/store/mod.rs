@@ -12,7 +12,8 @@
 //! * A callback dropped by its caller while [`Store::commit`] runs may still be stored.
 //! * [`Store::due`] is read-only and claims nothing: what is in flight is kept in memory by the
 //!   one owner of the target, who passes it as `held`. Order is (`next_at`, seq). It sees
-//!   everything whose commit has returned, and costs the same whatever the backlog.
+//!   everything whose commit has returned, and costs the same whatever the backlog. First attempts
+//!   and further ones are counted apart, so that neither hides the other.
 //! * [`Store::settle`] consumes the delivery, so settling twice does not compile; it is
 //!   idempotent on (delivery, round, attempt), attempt numbers are never reused, and it returns
 //!   only when the outcome is durable. For a delivery that has left the round, or is no longer
@@ -48,8 +49,13 @@
 //!   fingerprints; what of them was pending or dead counts as discarded. When it has ended, their
 //!   bytes are in no file of the store. Backups and targets are not its business.
 //! * A number that orders events is never given again, whatever was removed.
-//!
-//! Pausing a target joins these verbs when it is built.
+//! * The age of a delivery runs from its acceptance or last redrive. It stands still while its
+//!   target is paused or is not among those [`Store::declare`]d, over restarts; [`Delivery::stood`]
+//!   says for how long it did.
+//! * Where deliveries take turns by call, those of one (source, call id, else reference) are due
+//!   one at a time in the order of acceptance: the next when the one before it is delivered or
+//!   dead. What has neither is due by itself. A dead letter that is redriven waits for its turn
+//!   like any other. What waits for its turn costs [`Store::due`] nothing.
 //!
 //! Knows nothing of HTTP, of providers or of relay.toml.
 
@@ -72,7 +78,7 @@ use tokio::sync::Notify;
 pub use admission::{Admission, CallFacts, Fate, Fingerprint, Receipt, StoredRequest};
 pub use delivery::{
     Attempt, BuryReason, Cause, DeadLetter, Delivery, DeliveryId, DeliveryTotals, Due, EventTotals,
-    Settlement, StoredEvent, Totals,
+    Lapse, Room, Settlement, StoredEvent, Totals,
 };
 pub use history::{
     DeadFilter, DeliveryRecord, DeliveryState, EventCursor, EventFilter, EventPage, EventState,
@@ -94,14 +100,14 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Makes an event durable, or finds that it already is.
     fn commit(&self, admission: Admission) -> Answer<'_, Receipt>;
 
-    /// The deliveries of `target` that are due at `now` and not `held`, at most `limit`, and
-    /// when to ask again.
+    /// The deliveries of `target` that are due at `now` and not `held`, at most as many as there
+    /// is `room` for, and when to ask again.
     fn due(
         &self,
         target: &TargetName,
         now: Timestamp,
         held: &[DeliveryId],
-        limit: usize,
+        room: Room,
     ) -> Answer<'_, Due>;
 
     /// Records what one attempt led to.
@@ -112,8 +118,30 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         settlement: Settlement,
     ) -> Answer<'_, ()>;
 
-    /// Told after every commit, settle or redrive that made a delivery of `target` due; not of
-    /// a retry in the future, which whoever settled it knows of. Ask for it, and register interest
+    /// Makes the deliveries of `target` take turns by call, or not. Returns when all of them do,
+    /// which after a change takes its time; no attempt at the target may be out or begin meanwhile.
+    fn take_turns(&self, target: &TargetName, by_call: bool) -> Answer<'_, ()>;
+
+    /// Stops the ages of the deliveries of `target`, and says so in [`Totals::paused`]. That no
+    /// attempt is made is up to whoever makes them. Whether it was not paused before.
+    fn pause(&self, target: &TargetName) -> Answer<'_, bool>;
+
+    /// Has the ages of the deliveries of `target` go on. Whether it was paused before.
+    fn resume(&self, target: &TargetName) -> Answer<'_, bool>;
+
+    /// Buries deliveries of `target` that are too old at `now` and not `held`, with the reason
+    /// `expired_while_tripped`, the oldest first, in the steps of [`Store::redrive`]. How many; 0
+    /// when none is left.
+    fn lapse(
+        &self,
+        target: &TargetName,
+        now: Timestamp,
+        held: &[DeliveryId],
+        lapse: Lapse,
+    ) -> Answer<'_, u64>;
+
+    /// Told after every commit, settle, redrive, pause or resume that changed what may be attempted
+    /// at `target` now; not of a retry in the future, which whoever settled it knows of. Ask for it, and register interest
     /// in it, before asking [`Store::due`]: a commit between the two would otherwise wait for the
     /// next poll.
     fn wake(&self, target: &TargetName) -> Arc<Notify>;
@@ -196,7 +224,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     fn backup(&self, to: PathBuf) -> Answer<'_, ()>;
 
     /// Names what is configured, in place of what was named before: the totals have it from the
-    /// start, at 0, and what other targets are owed is orphaned.
+    /// start, at 0, and what other targets are owed is orphaned: it does not age.
     fn declare(&self, sources: &[SourceName], targets: &[TargetName]);
 
     /// The totals, as of the last commit: one moment of all of them.

@@ -16,7 +16,7 @@ use hookswitch::{
     metrics::Metrics,
     route::TargetName,
     store::{
-        Admission, Attempt, CallFacts, Fate, Settings, Settlement, Store, StoredRequest,
+        Admission, Attempt, CallFacts, Fate, Room, Settings, Settlement, Store, StoredRequest,
         sqlite::Sqlite, tidy,
     },
 };
@@ -86,7 +86,7 @@ async fn fill(store: &Arc<dyn Store>, clock: &Clock) {
         futures_util::future::join_all(group).await.into_iter().for_each(|done| {
             done.unwrap();
         });
-        let due = store.due(&target, clock.now(), &[], 500).await.unwrap();
+        let due = store.due(&target, clock.now(), &[], Room::of(500)).await.unwrap();
         let settled = due.deliveries.into_iter().map(|delivery| {
             let attempt = Attempt {
                 number: 1,

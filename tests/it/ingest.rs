@@ -16,9 +16,9 @@ use hookswitch::{
     route::TargetName,
     store::{
         Admission, Answer, Attempt, DeadCount, DeadFilter, DeadLetter, Delivery, DeliveryId,
-        DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage, Order,
-        PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Settlement, Store, StoreError,
-        StoredEvent, Totals,
+        DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage, Lapse, Order,
+        PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Room, Settlement, Store,
+        StoreError, StoredEvent, Totals,
     },
 };
 use jiff::Timestamp;
@@ -436,9 +436,31 @@ impl Store for Troubled {
         target: &TargetName,
         now: Timestamp,
         held: &[DeliveryId],
-        limit: usize,
+        room: Room,
     ) -> Answer<'_, Due> {
-        self.inner.due(target, now, held, limit)
+        self.inner.due(target, now, held, room)
+    }
+
+    fn take_turns(&self, target: &TargetName, by_call: bool) -> Answer<'_, ()> {
+        self.inner.take_turns(target, by_call)
+    }
+
+    fn pause(&self, target: &TargetName) -> Answer<'_, bool> {
+        self.inner.pause(target)
+    }
+
+    fn resume(&self, target: &TargetName) -> Answer<'_, bool> {
+        self.inner.resume(target)
+    }
+
+    fn lapse(
+        &self,
+        target: &TargetName,
+        now: Timestamp,
+        held: &[DeliveryId],
+        lapse: Lapse,
+    ) -> Answer<'_, u64> {
+        self.inner.lapse(target, now, held, lapse)
     }
 
     fn settle(

@@ -27,7 +27,7 @@ async fn attempt_within(timeout: Duration, url: &str) -> Outcome {
     let target = Target::new(&settings, &tls, &drain, counter()).unwrap();
     let store = Memory::default();
     store.enqueue(&["crm"], "{}", noon());
-    let due = store.due(&settings.name, noon(), &[], 1).await.unwrap();
+    let due = store.due(&settings.name, noon(), &[], Room::of(1)).await.unwrap();
     let outcome = target.way.attempt(&due.deliveries[0], &store, noon()).await;
     let error = outcome.error.as_deref().unwrap_or_default();
     assert!(!error.contains("hush"), "the URL's secret is in {error}");

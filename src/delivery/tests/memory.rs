@@ -1,7 +1,7 @@
 //! As much of a store as delivery asks for, in memory.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::PathBuf,
     sync::{
         Arc, Mutex,
@@ -20,8 +20,8 @@ use crate::{
     store::{
         Admission, Answer, Attempt, BuryReason, DeadCount, DeadFilter, DeadLetter, Delivery,
         DeliveryId, DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage,
-        Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Settlement, Store,
-        StoreError, StoredEvent, StoredRequest, Totals,
+        Lapse, Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Room,
+        Settlement, Store, StoreError, StoredEvent, StoredRequest, Totals,
     },
 };
 
@@ -42,17 +42,25 @@ pub(super) struct Row {
     pub(super) next_at: Timestamp,
     pub(super) state: State,
     pub(super) attempts: Vec<Attempt>,
+    /// What is said of it when no attempt buried it.
+    pub(super) said: Option<String>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     rows: Mutex<Vec<Row>>,
     wakes: Mutex<HashMap<TargetName, Arc<Notify>>>,
+    paused: Mutex<BTreeMap<TargetName, Timestamp>>,
+    stood: Mutex<HashMap<TargetName, Duration>>,
+    /// The present, as the last test that moved it said.
+    pub(super) now: Mutex<Timestamp>,
     /// How many questions were answered.
     pub(super) answered: AtomicUsize,
     /// How many of the next calls fail.
     pub(super) due_fails: AtomicUsize,
     pub(super) settle_fails: AtomicUsize,
+    /// How many of the next questions panic.
+    pub(super) due_panics: AtomicUsize,
 }
 
 impl Memory {
@@ -73,12 +81,20 @@ impl Memory {
                 next_at: now,
                 state: State::Pending,
                 attempts: Vec::new(),
+                said: None,
             });
         }
         drop(rows);
         for target in targets {
             self.wake(&TargetName::new(target)).notify_waiters();
         }
+    }
+
+    /// How long the target has stood still: pauses of after a delivery's acceptance only.
+    fn stood(&self, target: &TargetName, now: Timestamp) -> Duration {
+        let stood = self.stood.lock().unwrap().get(target).copied().unwrap_or_default();
+        let since = self.paused.lock().unwrap().get(target).copied();
+        stood + since.map_or(Duration::ZERO, |since| now.duration_since(since).unsigned_abs())
     }
 
     pub(super) fn rows(&self, target: &str) -> Vec<Row> {
@@ -102,27 +118,43 @@ impl Store for Memory {
         target: &TargetName,
         now: Timestamp,
         held: &[DeliveryId],
-        limit: usize,
+        room: Room,
     ) -> Answer<'_, Due> {
         let mut rows: Vec<Row> = self.rows(target.as_str());
         rows.retain(|row| row.state == State::Pending && !held.contains(&row.id));
         rows.sort_by_key(|row| (row.next_at, row.id));
         let next_at = rows.iter().map(|row| row.next_at).find(|next_at| *next_at > now);
-        let due = rows.into_iter().filter(|row| row.next_at <= now).take(limit);
-        let deliveries = due
+        let (mut room, mut more) = ((room.first, room.further), (false, false));
+        rows.retain(|row| {
+            let (left, more) = match row.attempts.len() {
+                0 => (&mut room.0, &mut more.0),
+                _ => (&mut room.1, &mut more.1),
+            };
+            let is_due = row.next_at <= now;
+            *more |= is_due && *left == 0;
+            let fits = is_due && *left > 0;
+            *left -= usize::from(fits);
+            fits
+        });
+        let stood = self.stood(target, now);
+        let deliveries = rows
+            .into_iter()
             .map(|row| Delivery {
                 id: row.id,
                 target: row.target,
                 event: row.event,
                 json: row.json,
                 since: row.since,
+                stood,
                 round: 0,
                 attempts: u32::try_from(row.attempts.len()).unwrap(),
             })
             .collect();
-        let result = fails(&self.due_fails).map(|()| Due { deliveries, next_at });
+        let result = fails(&self.due_fails).map(|()| Due { deliveries, next_at, more });
+        let panics = fails(&self.due_panics).is_err();
         Box::pin(async move {
             tokio::task::yield_now().await;
+            assert!(!panics, "as a test wants it");
             self.answered.fetch_add(1, Ordering::SeqCst);
             result
         })
@@ -149,6 +181,50 @@ impl Store for Memory {
             }
             Ok(())
         })
+    }
+
+    fn take_turns(&self, _: &TargetName, by_call: bool) -> Answer<'_, ()> {
+        assert!(!by_call, "a store in memory keeps no order");
+        Box::pin(async { Ok(()) })
+    }
+
+    fn pause(&self, target: &TargetName) -> Answer<'_, bool> {
+        let mut paused = self.paused.lock().unwrap();
+        let changed = !paused.contains_key(target);
+        let now = *self.now.lock().unwrap();
+        paused.entry(target.clone()).or_insert(now);
+        Box::pin(async move { Ok(changed) })
+    }
+
+    fn resume(&self, target: &TargetName) -> Answer<'_, bool> {
+        let since = self.paused.lock().unwrap().remove(target);
+        if let Some(since) = since {
+            let stood = self.now.lock().unwrap().duration_since(since).unsigned_abs();
+            *self.stood.lock().unwrap().entry(target.clone()).or_default() += stood;
+        }
+        Box::pin(async move { Ok(since.is_some()) })
+    }
+
+    fn lapse(
+        &self,
+        target: &TargetName,
+        now: Timestamp,
+        held: &[DeliveryId],
+        lapse: Lapse,
+    ) -> Answer<'_, u64> {
+        let stood = self.stood(target, now);
+        let mut rows = self.rows.lock().unwrap();
+        let mut count = 0;
+        for row in rows.iter_mut() {
+            let is_old = row.since + stood + lapse.older_than <= now;
+            let is_its = row.target == *target && !held.contains(&row.id);
+            if is_its && is_old && row.state == State::Pending {
+                row.state = State::Dead(BuryReason::ExpiredWhileTripped);
+                row.said.clone_from(&lapse.error);
+                count += 1;
+            }
+        }
+        Box::pin(async move { Ok(count) })
     }
 
     fn wake(&self, target: &TargetName) -> Arc<Notify> {
@@ -262,7 +338,7 @@ impl Store for Memory {
     fn declare(&self, _: &[SourceName], _: &[TargetName]) {}
 
     fn totals(&self) -> Totals {
-        Totals::default()
+        Totals { paused: self.paused.lock().unwrap().clone(), ..Totals::default() }
     }
 
     fn oldest_pending(&self) -> Answer<'_, Vec<(TargetName, Timestamp)>> {

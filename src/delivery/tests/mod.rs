@@ -26,10 +26,11 @@ use crate::{
         Dispatcher, Handle, Settings,
         address::AddressRules,
         attempt::Way,
+        breaker,
         client::Tls,
+        dispatcher::keep_running,
         errand::Shared,
         format::Format,
-        lane::Lane,
         retry,
         target::{self, Http, Place, StatusRange, Target},
         verdict::{Met, Outcome},
@@ -37,7 +38,7 @@ use crate::{
     drain::Drain,
     metrics::Metrics,
     route::TargetName,
-    store::{BuryReason, Cause, Delivery, Store as _},
+    store::{BuryReason, Cause, Delivery, Room, Store as _},
 };
 
 /// Delivery with nothing around it.
@@ -116,7 +117,10 @@ fn http(name: &str, url: &str) -> target::Settings {
             permanent: vec![StatusCode::GONE, StatusCode::PAYLOAD_TOO_LARGE],
         })),
         concurrency: 4,
+        rate: None,
         retry: retry::Settings::default(),
+        breaker: breaker::Settings::default(),
+        by_call: false,
     }
 }
 
@@ -328,7 +332,10 @@ async fn stopping_lets_out_attempts_finish_and_takes_nothing_new() {
         name: TargetName::new("archive"),
         place: Place::File(folder.path().join("events.jsonl")),
         concurrency: 4,
+        rate: None,
         retry: retry::Settings::default(),
+        breaker: breaker::Settings::default(),
+        by_call: false,
     };
     let world = World::start(vec![settings, file]);
     for _ in 0..3 {
@@ -355,7 +362,10 @@ async fn an_archive_has_every_event_on_a_line_of_its_own() {
         name: TargetName::new("archive"),
         place: Place::File(path.clone()),
         concurrency: 16,
+        rate: None,
         retry: retry::Settings::default(),
+        breaker: breaker::Settings::default(),
+        by_call: false,
     }]);
 
     for number in 0..100 {
@@ -383,7 +393,10 @@ async fn an_archive_that_cannot_be_written_is_tried_again() {
         name: TargetName::new("archive"),
         place: Place::File(path.clone()),
         concurrency: 4,
+        rate: None,
         retry: retry::Settings::default(),
+        breaker: breaker::Settings::default(),
+        by_call: false,
     }]);
     world.enqueue(&["archive"]);
     let row = world.attempted("archive", 1).await;
@@ -414,10 +427,11 @@ fn scripted(script: fn(&Delivery) -> Outcome) -> World {
         store: Arc::<Memory>::clone(&world.store),
         clock: world.clock.clone(),
         metrics: crate::delivery::metrics::Metrics::new(&world.registry).target(&settings),
-        is_failing: Arc::default(),
+        dial: Arc::default(),
         is_unsettled: false.into(),
     };
-    world.drain.spawn("lane", Lane::new(Arc::new(shared)).run(world.drain.clone()));
+    let (shared, drain) = (Arc::new(shared), world.drain.clone());
+    world.drain.spawn("lane", async move { keep_running(&shared, &drain).await });
     world
 }
 

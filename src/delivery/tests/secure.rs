@@ -123,7 +123,7 @@ async fn met(address: SocketAddr, name: &str, tls: tls::Settings) -> Outcome {
     let target = Target::new(&settings, &Tls::system(false).unwrap(), &drain, counter()).unwrap();
     let store = Memory::default();
     store.enqueue(&["crm"], "{}", noon());
-    let due = store.due(&settings.name, noon(), &[], 1).await.unwrap();
+    let due = store.due(&settings.name, noon(), &[], Room::of(1)).await.unwrap();
     let outcome = target.way.attempt(&due.deliveries[0], &store, noon()).await;
     assert!(!outcome.error.as_deref().unwrap_or_default().contains("hush"));
     outcome

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 
 use super::{
     Admission, Attempt, BuryReason, CallFacts, DeadFilter, Delivery, DeliveryId, DeliveryState,
-    DeliveryTotals, EventFilter, EventState, EventTotals, Fate, Fingerprint, Order, Receipt,
+    DeliveryTotals, EventFilter, EventState, EventTotals, Fate, Fingerprint, Order, Receipt, Room,
     Settlement, Store, StoreError, StoredRequest, Totals,
 };
 use crate::{
@@ -199,7 +199,7 @@ async fn commit(store: &dyn Store, admission: Admission) -> Receipt {
 }
 
 pub(crate) async fn due(store: &dyn Store, name: &str, now: Timestamp) -> Vec<Delivery> {
-    store.due(&target(name), now, &[], 100).await.unwrap().deliveries
+    store.due(&target(name), now, &[], Room::of(100)).await.unwrap().deliveries
 }
 
 async fn settle_all(backend: &dyn Backend, store: &dyn Store, name: &str, settlement: Settlement) {
@@ -505,11 +505,11 @@ pub(crate) async fn due_passes_over_what_is_held_and_stops_at_its_limit(backend:
     }
     let all: Vec<DeliveryId> = due(&*store, "crm", now).await.iter().map(|d| d.id).collect();
 
-    let found = store.due(&target("crm"), now, &[all[3], all[0]], 3).await.unwrap();
+    let found = store.due(&target("crm"), now, &[all[3], all[0]], Room::of(3)).await.unwrap();
 
     let found: Vec<DeliveryId> = found.deliveries.iter().map(|d| d.id).collect();
     assert_eq!(found, [all[1], all[2], all[4]]);
-    let none = store.due(&target("crm"), now, &all, 3).await.unwrap();
+    let none = store.due(&target("crm"), now, &all, Room::of(3)).await.unwrap();
     assert!(none.deliveries.is_empty());
     assert_eq!(none.next_at, None);
 }
@@ -520,14 +520,14 @@ pub(crate) async fn due_says_when_to_ask_again(backend: &dyn Backend) {
     for _ in 0..4 {
         commit(&*store, admission(backend.clock(), &["crm"])).await;
     }
-    assert_eq!(store.due(&target("crm"), now, &[], 9).await.unwrap().next_at, None);
+    assert_eq!(store.due(&target("crm"), now, &[], Room::of(9)).await.unwrap().next_at, None);
     for (delivery, pause) in due(&*store, "crm", now).await.into_iter().zip([30, 20]) {
         let at = now + second(pause);
         store.settle(delivery, attempt(1, now), Settlement::Retry { at }).await.unwrap();
     }
 
     for limit in [1, 9] {
-        let found = store.due(&target("crm"), now, &[], limit).await.unwrap();
+        let found = store.due(&target("crm"), now, &[], Room::of(limit)).await.unwrap();
         assert_eq!(found.deliveries.len(), limit.min(2));
         assert_eq!(found.next_at, Some(now + second(20)));
     }

@@ -533,7 +533,8 @@ pub(crate) async fn a_backup_taken_under_load_opens_with_all_that_was_durable(
     let pending = deliveries_total(&*restored, "crm").pending;
     assert!((50..=100).contains(&pending), "{pending}");
     assert_balanced(&restored.totals());
-    let found = restored.due(&target("crm"), clock.now(), &[], 1000).await.unwrap().deliveries;
+    let found =
+        restored.due(&target("crm"), clock.now(), &[], Room::of(1000)).await.unwrap().deliveries;
     assert_eq!(u64::try_from(found.len()), Ok(pending));
     commit(&*restored, admission(clock, &["crm"])).await;
 }

@@ -7,10 +7,11 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::{
     group::{Done, Fault, Group, TARGETS_MAX, call_key},
     seen::Key,
+    turns::{Joined, Lapsed, Turn},
 };
 use crate::{
     route::TargetName,
-    store::{Admission, BuryReason, DeliveryId, DeliveryTotals, Erased, Fate, Purged},
+    store::{Admission, BuryReason, DeliveryId, DeliveryTotals, Erased, Fate, Lapse, Purged},
 };
 
 /// What the writer is asked to amend.
@@ -32,6 +33,14 @@ pub(super) enum Amend {
     Forget(Vec<Key>),
     /// Gives free pages back.
     Shrink,
+    /// Pauses a target, or has it go on.
+    Pause { target: TargetName, paused: bool },
+    /// Takes note of who is configured.
+    Configure(Vec<TargetName>),
+    /// Makes the deliveries of a target take turns by call, or not.
+    TakeTurns { target: TargetName, by_call: bool, after: Option<Joined> },
+    /// Buries what is too old.
+    Lapse { target: TargetName, found: Vec<Lapsed>, lapse: Lapse },
 }
 
 /// What came of it; what has no meaning for the deed is 0.
@@ -40,12 +49,15 @@ pub(super) struct Amended {
     pub(super) moved: u64,
     pub(super) purged: Purged,
     pub(super) erased: Erased,
+    /// Where deliveries that join their queues go on.
+    pub(super) joined: Option<Joined>,
 }
 
 /// A delivery that was removed with its event.
 struct Gone {
     target: i64,
     state: i64,
+    turn: Option<Turn>,
 }
 
 /// Rows moved in one step, so that no commit is held up by more than a few milliseconds.
@@ -69,6 +81,12 @@ impl Group<'_> {
             Amend::Erase(events) => self.erase(events)?,
             Amend::Forget(keys) => self.forget(keys)?,
             Amend::Shrink => self.shrink()?,
+            Amend::Pause { target, paused } => moved(self.pause(target, *paused)?),
+            Amend::Configure(targets) => moved(self.configure(targets)?),
+            Amend::TakeTurns { target, by_call, after } => {
+                self.take_turns(target, *by_call, *after)?
+            }
+            Amend::Lapse { target, found, lapse } => moved(self.lapse(target, found, lapse)?),
         };
         Ok(Done::Amended(Box::new(done)))
     }
@@ -164,6 +182,7 @@ impl Group<'_> {
                          next_at, call_key) VALUES (?1, ?2, 0, 0, 0, ?3, ?3, ?4)",
                     )?
                     .execute(params![next, target, at.as_millisecond(), key])?;
+                self.enrol(target, next, at.as_millisecond())?;
                 self.ledger.targets.change(target, |totals| {
                     totals.enqueued += 1;
                     totals.pending += 1;
@@ -201,6 +220,7 @@ impl Group<'_> {
                  next_at = ?2, settled_at = ?3, reason = NULL WHERE id = ?1",
             )?
             .execute(params![id, at.as_millisecond(), self.now.as_millisecond()])?;
+        self.enrol(target, id, at.as_millisecond())?;
         self.ledger.targets.change(target, |totals| {
             *of_state(totals, from) -= 1;
             totals.pending += 1;
@@ -228,16 +248,14 @@ impl Group<'_> {
             let seq = id / TARGETS_MAX;
             if self.rows_of(seq)?.iter().any(|(_, target, _)| *target == to) {
                 // The event has a delivery for the new name already: one of them is enough.
-                self.end(*id, DISCARDED, BuryReason::Orphaned.as_str())?;
+                self.end(from, *id, DISCARDED, BuryReason::Orphaned.as_str())?;
                 self.ledger.targets.change(from, |totals| {
                     *of_state(totals, *state) -= 1;
                     totals.discarded += 1;
                 });
                 continue;
             }
-            self.connection
-                .prepare_cached("UPDATE deliveries SET target = ?2 WHERE id = ?1")?
-                .execute([*id, to])?;
+            self.move_over(*id, from, to)?;
             self.ledger.targets.change(from, |totals| {
                 totals.enqueued -= 1;
                 *of_state(totals, *state) -= 1;
@@ -255,7 +273,7 @@ impl Group<'_> {
         let Some(target) = self.ledger.targets.id(name) else { return Ok(0) };
         let rows = owed(self.connection, target)?;
         for (id, _) in &rows {
-            self.end(*id, DEAD, BuryReason::Orphaned.as_str())?;
+            self.end(target, *id, DEAD, BuryReason::Orphaned.as_str())?;
             self.ledger.targets.change(target, |totals| {
                 totals.pending -= 1;
                 totals.dead += 1;
@@ -264,15 +282,35 @@ impl Group<'_> {
         Ok(count(rows.len()))
     }
 
+    /// Gives a delivery to another target: as old as it is, at the end of the queue of its call.
+    fn move_over(&mut self, id: i64, from: i64, to: i64) -> Result<(), Fault> {
+        let turn = self.turn_of(from, id)?;
+        let now = self.now.as_millisecond();
+        let ahead = self.ledger.terms(to).stood_at(now) - self.ledger.terms(from).stood_at(now);
+        let pending = self
+            .connection
+            .prepare_cached(
+                "UPDATE deliveries SET target = ?2, queue = NULL, stood = stood + ?3, \
+                 next_at = iif(state = 0, coalesce(next_at, since), NULL) \
+                 WHERE id = ?1 RETURNING state = 0",
+            )?
+            .query_row([id, to, ahead], |row| row.get(0))?;
+        if pending {
+            self.join_queue(to, id)?;
+        }
+        self.pass_turn(from, turn)
+    }
+
     /// Takes a delivery off its target's queue.
-    fn end(&self, id: i64, state: i64, reason: &str) -> Result<(), Fault> {
+    fn end(&mut self, target: i64, id: i64, state: i64, reason: &str) -> Result<(), Fault> {
+        let turn = self.turn_of(target, id)?;
         self.connection
             .prepare_cached(
                 "UPDATE deliveries SET state = ?2, next_at = NULL, settled_at = ?3, reason = ?4 \
                  WHERE id = ?1",
             )?
             .execute(params![id, state, self.now.as_millisecond(), reason])?;
-        Ok(())
+        self.pass_turn(target, turn)
     }
 
     fn purge(&mut self, expire: &[DeliveryId], remove: &[i64]) -> Result<Amended, Fault> {
@@ -284,7 +322,7 @@ impl Group<'_> {
                 .query_row([id.0], |row| row.get(0))
                 .optional()?;
             let Some(target) = dead else { continue };
-            self.end(id.0, DISCARDED, BuryReason::Expired.as_str())?;
+            self.end(target, id.0, DISCARDED, BuryReason::Expired.as_str())?;
             self.ledger.targets.change(target, |totals| {
                 totals.dead -= 1;
                 totals.discarded += 1;
@@ -319,7 +357,8 @@ impl Group<'_> {
             let (state, gone, attempts) = self.remove(*seq)?;
             erased.events += u64::from(state.is_some());
             erased.attempts += attempts;
-            for Gone { target, state } in gone {
+            for Gone { target, state, turn } in gone {
+                self.pass_turn(target, turn)?;
                 erased.deliveries += 1;
                 erased.pending += u64::from(state == PENDING);
                 erased.dead += u64::from(state == DEAD);
@@ -345,10 +384,14 @@ impl Group<'_> {
             .prepare_cached("DELETE FROM attempts WHERE delivery >= ?1 AND delivery < ?2")?
             .execute(range)?;
         let mut query = self.connection.prepare_cached(
-            "DELETE FROM deliveries WHERE id >= ?1 AND id < ?2 RETURNING target, state",
+            "DELETE FROM deliveries WHERE id >= ?1 AND id < ?2 RETURNING target, state, \
+             iif(state = 0 AND next_at IS NOT NULL, queue, NULL)",
         )?;
         let rows = query
-            .query_map(range, |row| Ok(Gone { target: row.get(0)?, state: row.get(1)? }))?
+            .query_map(range, |row| {
+                let turn: Option<i64> = row.get(2)?;
+                Ok(Gone { target: row.get(0)?, state: row.get(1)?, turn: turn.map(Turn) })
+            })?
             .collect::<rusqlite::Result<_>>()?;
         self.connection.prepare_cached("DELETE FROM requests WHERE seq = ?1")?.execute([seq])?;
         let state = self
@@ -410,11 +453,11 @@ fn of_state(totals: &mut DeliveryTotals, state: i64) -> &mut u64 {
     }
 }
 
-/// A step of the pending deliveries of a target, with their state.
+/// A step of the pending deliveries of a target, the oldest first, with their state.
 fn owed(connection: &Connection, target: i64) -> Result<Vec<(i64, i64)>, Fault> {
     let mut query = connection.prepare_cached(
-        "SELECT id, state FROM deliveries INDEXED BY deliveries_due \
-         WHERE target = ?1 AND state = 0 LIMIT ?2",
+        "SELECT id, state FROM deliveries INDEXED BY deliveries_since \
+         WHERE target = ?1 AND state = 0 ORDER BY since, id LIMIT ?2",
     )?;
     step_of(&mut query, target)
 }

@@ -194,22 +194,34 @@ impl Group<'_> {
                 continue; // One delivery per event and target, whatever the caller says.
             }
             let target = self.ledger.target(self.connection, name)?;
+            let terms = self.ledger.terms(target);
+            let queue = call_key.filter(|_| terms.turns.taken());
+            let waits = match queue {
+                Some(queue) => self.first_of(target, queue)?.is_some(),
+                None => false,
+            };
+            let at = at.as_millisecond();
             self.connection
                 .prepare_cached(
                     "INSERT INTO deliveries (id, target, state, round, attempts, since, next_at, \
-                     call_key) VALUES (?1, ?2, 0, 0, 0, ?3, ?3, ?4)",
+                     call_key, stood, queue) VALUES (?1, ?2, 0, 0, 0, ?3, ?4, ?5, ?6, ?7)",
                 )?
                 .execute(params![
                     seq * TARGETS_MAX + ordinal,
                     target,
-                    at.as_millisecond(),
-                    call_key
+                    at,
+                    (!waits).then_some(at),
+                    call_key,
+                    terms.stood_at(at),
+                    queue
                 ])?;
             self.ledger.targets.change(target, |totals| {
                 totals.enqueued += 1;
                 totals.pending += 1;
             });
-            self.wake(name);
+            if !waits {
+                self.wake(name);
+            }
         }
         Ok(())
     }
@@ -224,6 +236,7 @@ impl Group<'_> {
             Settlement::Dead { reason } => (2, None, Some(reason.as_str())),
         };
         let error = attempt.error.as_deref().map(|error| cut(error, ERROR_BYTES_MAX));
+        let turn = self.turn_of(target, id.0)?;
         // A settle that comes again finds its number among the settled attempts.
         let settled = self
             .connection
@@ -274,8 +287,10 @@ impl Group<'_> {
                 totals.dead += 1;
             }
         });
-        if matches!(settlement, Settlement::Retry { at } if *at <= self.now) {
-            self.wake(name);
+        match settlement {
+            Settlement::Retry { at } if *at <= self.now => self.wake(name),
+            Settlement::Retry { .. } => {}
+            Settlement::Delivered | Settlement::Dead { .. } => self.pass_turn(target, turn)?,
         }
         Ok(Done::Settled)
     }
@@ -304,6 +319,9 @@ impl Group<'_> {
             };
             let Some(target) = target.optional()? else { continue };
             moved += 1;
+            if let Move::Redrive(at) = to {
+                self.enrol(target, id.0, at.as_millisecond())?;
+            }
             self.ledger.targets.change(target, |totals| {
                 totals.dead -= 1;
                 match to {

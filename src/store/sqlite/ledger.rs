@@ -3,11 +3,15 @@
 //! It is read from the file when a connection opens, moved on with a group in hand, and written
 //! back once per group, in the group's own transaction. After any rollback it is read anew.
 
-use std::{collections::HashMap, hash::Hash};
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::Hash,
+};
 
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::group::Fault;
+use super::{group::Fault, terms::Terms};
 use crate::{
     event::SourceName,
     route::TargetName,
@@ -21,6 +25,10 @@ pub(super) struct Ledger {
     pub(super) targets: Accounts<TargetName, DeliveryTotals>,
     /// `events.seq` of the next event.
     next_seq: i64,
+    /// How each target's deliveries age and take turns.
+    terms: HashMap<i64, Terms>,
+    /// Whether who is paused has changed since the last commit.
+    paused_moved: bool,
 }
 
 /// The totals that one group moved, as they stood at its end.
@@ -28,6 +36,8 @@ pub(super) struct Ledger {
 pub(super) struct Moved {
     events: Vec<(SourceName, EventTotals)>,
     deliveries: Vec<(TargetName, DeliveryTotals)>,
+    /// Who is paused, when that has changed.
+    paused: Option<BTreeMap<TargetName, Timestamp>>,
     /// `events.seq` of the youngest event then.
     pub(super) last_seq: i64,
 }
@@ -67,10 +77,11 @@ impl Ledger {
             };
             sources.insert(row.get(0)?, SourceName::new(row.get_ref(1)?.as_str()?), totals);
         }
-        let mut targets = Accounts::new();
-        let mut query = connection.prepare_cached(
-            "SELECT id, name, enqueued, delivered, pending, dead, discarded FROM targets",
-        )?;
+        let (mut targets, mut terms) = (Accounts::new(), HashMap::new());
+        let mut query = connection.prepare_cached(&format!(
+            "SELECT id, name, enqueued, delivered, pending, dead, discarded, {} FROM targets",
+            Terms::COLUMNS
+        ))?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             let totals = DeliveryTotals {
@@ -81,6 +92,7 @@ impl Ledger {
                 discarded: row.get(6)?,
             };
             targets.insert(row.get(0)?, TargetName::new(row.get_ref(1)?.as_str()?), totals);
+            terms.insert(row.get(0)?, Terms::of(row, 7)?);
         }
         let last: Option<i64> =
             connection.query_row("SELECT max(seq) FROM events", [], |row| row.get(0))?;
@@ -88,7 +100,7 @@ impl Ledger {
             .query_row("SELECT value FROM marks WHERE name = 'next_seq'", [], |row| row.get(0))
             .optional()?;
         let next_seq = marked.unwrap_or_default().max(last.unwrap_or_default() + 1);
-        Ok(Self { sources, targets, next_seq })
+        Ok(Self { sources, targets, next_seq, terms, paused_moved: false })
     }
 
     /// Notes the number of the next event. Without it, a number would be given again after the
@@ -98,6 +110,36 @@ impl Ledger {
             .prepare_cached("INSERT OR REPLACE INTO marks (name, value) VALUES ('next_seq', ?1)")?
             .execute([self.next_seq])?;
         Ok(())
+    }
+
+    /// How the deliveries of the target age and take turns.
+    pub(super) fn terms(&self, target: i64) -> Terms {
+        self.terms.get(&target).copied().unwrap_or_default()
+    }
+
+    /// Writes the terms of a target, if they are others. Whether they were.
+    pub(super) fn set_terms(
+        &mut self,
+        connection: &Connection,
+        target: i64,
+        terms: Terms,
+    ) -> Result<bool, Fault> {
+        let before = self.terms.insert(target, terms).unwrap_or_default();
+        if before == terms {
+            return Ok(false);
+        }
+        self.paused_moved |= before.paused_at != terms.paused_at;
+        terms.write(connection, target)?;
+        Ok(true)
+    }
+
+    /// Since when each paused target is.
+    fn paused(&self) -> BTreeMap<TargetName, Timestamp> {
+        let paused = self.terms.iter().filter_map(|(target, terms)| {
+            let since = Timestamp::from_millisecond(terms.paused_at?).ok()?;
+            Some((self.targets.name(*target)?.clone(), since))
+        });
+        paused.collect()
     }
 
     /// The number of a new event.
@@ -175,7 +217,8 @@ impl Ledger {
         let events = self.sources.settle().map(named).collect();
         let named = |account: &Account<TargetName, _>| (account.name.clone(), account.totals);
         let deliveries = self.targets.settle().map(named).collect();
-        Moved { events, deliveries, last_seq: self.last_seq() }
+        let paused = std::mem::take(&mut self.paused_moved).then(|| self.paused());
+        Moved { events, deliveries, paused, last_seq: self.last_seq() }
     }
 
     /// The number of the youngest event.
@@ -193,6 +236,7 @@ impl Ledger {
         for account in self.targets.all.values() {
             put(&mut totals.deliveries, &account.name, account.totals);
         }
+        totals.paused = self.paused();
     }
 }
 
@@ -206,6 +250,9 @@ impl Moved {
         }
         for (name, moved) in &self.deliveries {
             put(&mut totals.deliveries, name, *moved);
+        }
+        if let Some(paused) = &self.paused {
+            totals.paused.clone_from(paused);
         }
     }
 }
@@ -243,6 +290,11 @@ impl<N: Clone + Eq + Hash, T: Copy> Accounts<N, T> {
         self.all.get(&id).map(|account| &account.name)
     }
 
+    /// Every number with its name.
+    pub(super) fn names(&self) -> Vec<(i64, N)> {
+        self.all.iter().map(|(id, account)| (*id, account.name.clone())).collect()
+    }
+
     fn moved(&self) -> impl Iterator<Item = (i64, T)> {
         self.touched.iter().filter_map(|id| Some((*id, self.all.get(id)?.totals)))
     }
@@ -263,7 +315,7 @@ fn intern(connection: &Connection, sql: &str, name: &str) -> Result<i64, Fault> 
 }
 
 /// Most groups move names that are there already: no clone for those.
-fn put<N: Clone + Ord, T>(book: &mut std::collections::BTreeMap<N, T>, name: &N, totals: T) {
+fn put<N: Clone + Ord, T>(book: &mut BTreeMap<N, T>, name: &N, totals: T) {
     if let Some(known) = book.get_mut(name) {
         *known = totals;
     } else {

@@ -25,6 +25,8 @@ mod queue;
 mod readers;
 mod schema;
 mod seen;
+mod terms;
+mod turns;
 mod writer;
 
 #[cfg(test)]
@@ -65,9 +67,9 @@ use crate::{
     route::TargetName,
     store::{
         Admission, Answer, Attempt, DeadCount, DeadFilter, DeadLetter, Delivery, DeliveryId,
-        DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage, Order,
-        PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Settings, Settlement, Store,
-        StoreError, StoredEvent, Totals,
+        DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage, Lapse, Order,
+        PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Room, Settings, Settlement,
+        Store, StoreError, StoredEvent, Totals,
         metrics::{Books, Series, describe, register_books},
     },
 };
@@ -432,15 +434,61 @@ impl Store for Sqlite {
         target: &TargetName,
         now: Timestamp,
         held: &[DeliveryId],
-        limit: usize,
+        room: Room,
     ) -> Answer<'_, Due> {
         let (target, mut held) = (target.clone(), held.to_vec());
         held.sort_unstable();
         let shared = Arc::clone(&self.shared);
         Box::pin(self.readers.ask(move |connection| {
             let durable = shared.durable();
-            queries::due(connection, &target, (now, durable), &held, limit)
+            queries::due(connection, &target, (now, durable), &held, room)
         }))
+    }
+
+    fn take_turns(&self, target: &TargetName, by_call: bool) -> Answer<'_, ()> {
+        let target = target.clone();
+        Box::pin(async move {
+            let mut after = None;
+            loop {
+                let target = target.clone();
+                after = self.amend(Amend::TakeTurns { target, by_call, after }).await?.joined;
+                if after.is_none() {
+                    return Ok(());
+                }
+            }
+        })
+    }
+
+    fn pause(&self, target: &TargetName) -> Answer<'_, bool> {
+        let pause = Amend::Pause { target: target.clone(), paused: true };
+        Box::pin(async move { Ok(self.amend(pause).await?.moved > 0) })
+    }
+
+    fn resume(&self, target: &TargetName) -> Answer<'_, bool> {
+        let resume = Amend::Pause { target: target.clone(), paused: false };
+        Box::pin(async move { Ok(self.amend(resume).await?.moved > 0) })
+    }
+
+    fn lapse(
+        &self,
+        target: &TargetName,
+        now: Timestamp,
+        held: &[DeliveryId],
+        lapse: Lapse,
+    ) -> Answer<'_, u64> {
+        let (target, mut held) = (target.clone(), held.to_vec());
+        held.sort_unstable();
+        Box::pin(async move {
+            let (name, before) = (target.clone(), turns::lapsed_before(now, &lapse));
+            let find = move |connection: &Connection| {
+                queries::lapsed(connection, &name, now, before, &held)
+            };
+            let found = self.readers.ask(find).await?;
+            if found.is_empty() {
+                return Ok(0);
+            }
+            Ok(self.amend(Amend::Lapse { target, found, lapse }).await?.moved)
+        })
     }
 
     fn settle(
@@ -569,6 +617,8 @@ impl Store for Sqlite {
         for target in targets {
             totals.deliveries.entry(target.clone()).or_default();
         }
+        drop(totals);
+        self.shared.configure(targets.to_vec());
     }
 
     fn totals(&self) -> Totals {

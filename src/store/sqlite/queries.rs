@@ -9,13 +9,13 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params, types::Type};
 
-use super::group::TARGETS_MAX;
+use super::{group::TARGETS_MAX, terms::Terms, turns::Lapsed};
 use crate::{
     event::{EventId, SourceName, Status},
     route::TargetName,
     store::{
         Attempt, CallFacts, DeadLetter, Delivery, DeliveryId, DeliveryRecord, DeliveryState, Due,
-        EventState, EventSummary, PastAttempt, StoredEvent, StoredRequest,
+        EventState, EventSummary, PastAttempt, Room, StoredEvent, StoredRequest,
     },
 };
 
@@ -36,53 +36,127 @@ pub(super) fn due(
     target: &TargetName,
     (now, durable): (Timestamp, i64),
     held: &[DeliveryId],
-    limit: usize,
+    room: Room,
 ) -> rusqlite::Result<Due> {
-    let Some(number) = number_of(connection, target)? else { return Ok(Due::default()) };
-    let now = now.as_millisecond();
-    let mut due = Due::default();
+    let Some((number, terms)) = terms_of(connection, target)? else { return Ok(Due::default()) };
+    let stood = terms.stood_at(now.as_millisecond());
+    let of = Of { target, number, stood, now: now.as_millisecond(), durable };
+    let first = head(connection, of, false, held, room.first)?;
+    let further = head(connection, of, true, held, room.further)?;
+    let next_at = first.next_at.into_iter().chain(further.next_at).min();
+    let mut found = first.found;
+    found.extend(further.found);
+    found.sort_unstable_by_key(|(at, delivery)| (*at, delivery.id));
+    let deliveries = found.into_iter().map(|(_, delivery)| delivery).collect();
+    Ok(Due { deliveries, next_at, more: (first.more, further.more) })
+}
+
+/// Whose head is looked at, and when.
+#[derive(Clone, Copy)]
+struct Of<'a> {
+    target: &'a TargetName,
+    number: i64,
+    /// How long it has stood still by now.
+    stood: i64,
+    now: i64,
+    durable: i64,
+}
+
+/// What is due of a target's first attempts, or of its further ones.
+struct Head {
+    found: Vec<(i64, Delivery)>,
+    more: bool,
+    next_at: Option<Timestamp>,
+}
+
+fn head(
+    connection: &Connection,
+    of: Of<'_>,
+    attempted: bool,
+    held: &[DeliveryId],
+    limit: usize,
+) -> rusqlite::Result<Head> {
+    let Of { target, number, stood, now, durable } = of;
+    let mut head = Head { found: Vec::new(), more: false, next_at: None };
     let mut bytes = 0;
+    // What waits for its turn has no next_at, and lies before the head.
     let mut query = connection.prepare_cached(
-        "SELECT d.id, d.next_at, d.since, d.round, d.attempts, e.id, e.json \
+        "SELECT d.id, d.next_at, d.since, d.round, d.attempts, e.id, e.json, d.stood \
          FROM deliveries d INDEXED BY deliveries_due CROSS JOIN events e ON e.seq = d.id / 4096 \
-         WHERE d.target = ?1 AND d.state = 0 ORDER BY d.next_at, d.id",
+         WHERE d.target = ?1 AND (d.attempts > 0) = ?2 AND d.state = 0 AND d.next_at >= 0 \
+         ORDER BY d.next_at, d.id",
     )?;
-    let mut rows = query.query([number])?;
+    let mut rows = query.query(params![number, attempted])?;
     while let Some(row) = rows.next()? {
         let next_at = row.get(1)?;
         if next_at > now {
-            due.next_at = Some(instant(next_at));
-            return Ok(due);
+            head.next_at = Some(instant(next_at));
+            return Ok(head);
         }
         let id = DeliveryId(row.get(0)?);
         if held.binary_search(&id).is_ok() || id.0 / TARGETS_MAX > durable {
             continue;
         }
-        if due.deliveries.len() >= limit.min(PAGE_ROWS_MAX) || bytes >= DUE_BYTES_MAX {
+        if head.found.len() >= limit.min(PAGE_ROWS_MAX) || bytes >= DUE_BYTES_MAX {
+            head.more = true;
             break;
         }
         let json = Bytes::copy_from_slice(row.get_ref(6)?.as_bytes_or_null()?.unwrap_or_default());
         bytes += json.len();
-        due.deliveries.push(Delivery {
+        let delivery = Delivery {
             id,
             target: target.clone(),
             event: event_id(row, 5)?,
             json,
             since: instant(row.get(2)?),
+            stood: span(stood.saturating_sub(row.get(7)?)),
             round: row.get(3)?,
             attempts: row.get(4)?,
-        });
+        };
+        head.found.push((next_at, delivery));
     }
     drop(rows);
-    due.next_at = connection
+    head.next_at = connection
         .prepare_cached(
             "SELECT next_at FROM deliveries INDEXED BY deliveries_due \
-             WHERE target = ?1 AND state = 0 AND next_at > ?2 ORDER BY next_at LIMIT 1",
+             WHERE target = ?1 AND (attempts > 0) = ?2 AND state = 0 AND next_at > ?3 \
+             ORDER BY next_at LIMIT 1",
         )?
-        .query_row([number, now], |row| row.get(0))
+        .query_row(params![number, attempted, now], |row| row.get(0))
         .optional()?
         .map(instant);
-    Ok(due)
+    Ok(head)
+}
+
+/// Pending deliveries of a target whose age began `before` then in the target's own time, one step
+/// of them, the oldest first, passing over those `held`, which is sorted.
+pub(super) fn lapsed(
+    connection: &Connection,
+    target: &TargetName,
+    now: Timestamp,
+    before: i64,
+    held: &[DeliveryId],
+) -> rusqlite::Result<Vec<Lapsed>> {
+    let Some((number, terms)) = terms_of(connection, target)? else { return Ok(Vec::new()) };
+    let stood = terms.stood_at(now.as_millisecond());
+    let mut query = connection.prepare_cached(
+        "SELECT id, round, since, stood FROM deliveries INDEXED BY deliveries_since \
+         WHERE target = ?1 AND state = 0 AND since <= ?2 ORDER BY since",
+    )?;
+    let mut rows = query.query([number, before])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (since, stood_then): (i64, i64) = (row.get(2)?, row.get(3)?);
+        // No younger one is older in the target's own time.
+        if since.saturating_add(stood - stood_then) > before || found.len() >= PAGE_ROWS_MAX {
+            break;
+        }
+        let id = DeliveryId(row.get(0)?);
+        if held.binary_search(&id).is_err() {
+            found.push(Lapsed { id, round: row.get(1)? });
+        }
+    }
+    Ok(found)
 }
 
 /// When the age of each target's oldest pending delivery began.
@@ -227,6 +301,19 @@ pub(super) fn dead_by(target: Option<i64>, joined: &str) -> String {
     format!("deliveries d INDEXED BY {index} {joined} WHERE d.state = 2 AND {condition}")
 }
 
+fn terms_of(
+    connection: &Connection,
+    target: &TargetName,
+) -> rusqlite::Result<Option<(i64, Terms)>> {
+    connection
+        .prepare_cached(
+            "SELECT id, paused_at, orphaned_at, still_since, stood, turns FROM targets \
+             WHERE name = ?1",
+        )?
+        .query_row([target.as_str()], |row| Ok((row.get(0)?, Terms::of(row, 1)?)))
+        .optional()
+}
+
 pub(super) fn number_of(
     connection: &Connection,
     target: &TargetName,
@@ -288,6 +375,10 @@ fn strange(column: usize, kind: Type) -> rusqlite::Error {
 
 fn instant(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(millis).unwrap_or_default()
+}
+
+fn span(millis: i64) -> Duration {
+    Duration::from_millis(u64::try_from(millis).unwrap_or_default())
 }
 
 fn rows_of(limit: usize) -> i64 {

@@ -145,6 +145,16 @@ impl Shared {
         trouble.or_else(|| (!self.disk.has_reserve()).then_some(StoreError::DiskReserve))
     }
 
+    /// Tells who is configured, before whatever is asked next. A queue that is full, or closed,
+    /// hears it at the next start.
+    pub(super) fn configure(&self, targets: Vec<TargetName>) {
+        let (reply, _) = oneshot::channel();
+        let configure = Job::Amend(Box::new(Amend::Configure(targets)), reply);
+        if let Err(error) = self.queue.push(configure, JOBS_WAITING_MAX) {
+            tracing::warn!(%error, "the store did not take note of who is configured");
+        }
+    }
+
     pub(super) fn totals(&self) -> MutexGuard<'_, Totals> {
         lock(&self.totals)
     }

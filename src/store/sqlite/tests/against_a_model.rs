@@ -13,7 +13,7 @@ use crate::{
     event::EventId,
     store::{
         Admission, DeadFilter, DeliveryState, DeliveryTotals, Erasure, EventFilter, EventTotals,
-        Replay, Settlement, Store, Totals,
+        Replay, Room, Settlement, Store, Totals,
         conformance::{
             BURIED, Backend as _, WINDOW, admission, assert_balanced, attempt, fingerprint,
             quarantined, source, target,
@@ -152,8 +152,8 @@ impl Model {
         }
     }
 
-    /// Rows due, in order.
-    fn due(&self, target: usize, now: Timestamp) -> Vec<usize> {
+    /// Rows due, in order: so many first attempts, and as many further ones.
+    fn due(&self, target: usize, now: Timestamp, limit: usize) -> Vec<usize> {
         let mut due: Vec<usize> = (0..self.deliveries.len())
             .filter(|n| {
                 let row = &self.deliveries[*n];
@@ -162,6 +162,13 @@ impl Model {
             })
             .collect();
         due.sort_by_key(|n| (self.deliveries[*n].next_at, *n));
+        let mut left = [limit, limit];
+        due.retain(|n| {
+            let left = &mut left[usize::from(self.deliveries[*n].attempts > 0)];
+            let fits = *left > 0;
+            *left = left.saturating_sub(1);
+            fits
+        });
         due
     }
 
@@ -234,8 +241,9 @@ impl Model {
                 }));
             }
             Step::Settle { target: to, limit, outcome } => {
-                let found = store.due(&target(TARGETS[*to]), now, &[], *limit).await.unwrap();
-                let expected: Vec<usize> = self.due(*to, now).into_iter().take(*limit).collect();
+                let found =
+                    store.due(&target(TARGETS[*to]), now, &[], Room::of(*limit)).await.unwrap();
+                let expected = self.due(*to, now, *limit);
                 assert_eq!(found.deliveries.len(), expected.len());
                 assert_eq!(found.next_at, self.next_at(*to, now));
                 for (delivery, n) in found.deliveries.into_iter().zip(expected) {

@@ -35,6 +35,10 @@ async fn every_declared_name_is_on_the_first_page_at_zero() {
 
     store.declare(&[SourceName::new("plum-us")], &[TargetName::new("crm")]);
 
+    // The writer takes note of the names behind whatever else is asked of it.
+    while value(&metrics.page(), "store_queue") != "0" {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let page = metrics.page();
     for state in ["routed", "unrouted", "quarantined"] {
         let series = format!("events{{source=\"plum-us\",state=\"{state}\"}}");
@@ -48,9 +52,8 @@ async fn every_declared_name_is_on_the_first_page_at_zero() {
         "events_accepted_total{source=\"plum-us\"}",
         "deliveries_enqueued_total{target=\"crm\"}",
         "oldest_pending_seconds{target=\"crm\"}",
-        "store_commit_duration_seconds_count",
-        "store_commit_events_count",
-        "store_queue",
+        "paused{target=\"crm\"}",
+        "orphaned_deliveries{target=\"crm\"}",
     ] {
         assert_eq!(value(&page, series), "0", "{series}");
     }
