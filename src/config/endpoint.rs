@@ -83,7 +83,7 @@ fn template(fields: &Fields<'_>) -> Option<Template> {
 /// these, which may be what is meant where no route brings them.
 fn try_out(node: &Node<'_>, trial: &Trial) -> Option<()> {
     let Some((name, error)) = trial.failed.first() else { return Some(()) };
-    let remedy = "test what can be null, such as {{ data.call.to.e164 if data.call.to else null }}";
+    let remedy = "test what can be null, such as {{ data.call.to.e164 if data.call.to else none }}";
     let (failed, events) = (trial.failed.len(), trial.events);
     if failed == events {
         return node.wrong(format!("the template makes nothing of any event: {error}"), remedy);

@@ -48,6 +48,7 @@ pub const GOLDEN: &[(&str, &str)] = &[
     golden!("mobtexting/obd-numeric"),
     golden!("mobtexting/obd-trailing-comma"),
     golden!("plum/canceled"),
+    golden!("plum/completed-as-multipart"),
     golden!("plum/completed"),
     golden!("plum/document-sample-wrapped"),
     golden!("plum/events-as-json-in-a-form"),
