@@ -347,16 +347,17 @@ const PERMANENT: Key = Key::optional(
 )
 .or("[410, 413]");
 const RETRY_KEY: Key = Key::optional("retry", Kind::Table(&RETRY), "When to try again.").or("{}");
-const RATE: Key = Key::later("rate", Kind::Text, "Deliveries a second at most.");
+const RATE: Key = Key::optional("rate", Kind::Rate, "Attempts in a stretch of time, at most.");
 const BREAKER: Key =
-    Key::later("breaker", Kind::Table(&BREAKER_TABLE), "When to stop trying for a while.");
+    Key::optional("breaker", Kind::Table(&BREAKER_TABLE), "When to stop trying for a while.")
+        .or("{}");
 const ORDER: Key =
     Key::optional("order", Kind::Word(&ORDERS), "Which deliveries wait for others.").or("\"none\"");
 
 static TARGET_METHODS: Words = Words { now: &["POST", "PUT"], later: &[] };
 static FORMATS: Words =
     Words { now: &["cloudevents", "cloudevents-binary", "raw", "template"], later: &[] };
-static ORDERS: Words = Words { now: &["none"], later: &["per-call"] };
+static ORDERS: Words = Words { now: &["none", "per-call"], later: &[] };
 
 /// `[defaults.target]`
 pub static DEFAULTS_TARGET: Table = Table {
@@ -491,7 +492,23 @@ pub static RETRY: Table = Table {
 };
 
 /// `breaker` of a target.
-static BREAKER_TABLE: Table = Table { doc: "When to stop trying for a while.", keys: &[] };
+pub static BREAKER_TABLE: Table = Table {
+    doc: "When to stop trying for a while.",
+    keys: &[
+        Key::optional(
+            "failures",
+            Kind::Count(0, MANY),
+            "After so many in a row only one attempt is made from time to time; 0 is off.",
+        )
+        .or("20"),
+        Key::optional(
+            "probe_after",
+            Kind::Duration(Zero::Refused),
+            "The pause before each of those.",
+        )
+        .or("\"30s\""),
+    ],
+};
 
 /// `tls` of a listener.
 static TLS: Table = Table { doc: "Certificates and keys.", keys: &[] };
@@ -513,7 +530,7 @@ pub static ROUTE: Table = Table {
 };
 
 /// Every table, for whoever asks what a key of some name may hold.
-pub(super) static TABLES: [&Table; 40] = [
+pub(super) static TABLES: [&Table; 41] = [
     &ROOT,
     &SERVER,
     &ADMIN,
@@ -534,6 +551,7 @@ pub(super) static TABLES: [&Table; 40] = [
     &SIGN,
     &TARGET_TLS,
     &RETRY,
+    &BREAKER_TABLE,
     &ROUTE,
     &MAP,
     &mapping::MAP_CALL,

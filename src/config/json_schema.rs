@@ -68,6 +68,7 @@ fn kind(of: &Kind) -> Value {
         Kind::Size => json!({ "type": "string", "pattern": "^[0-9]+ ?(B|KiB|MiB|GiB|TiB)$" }),
         Kind::Count(from, to) => json!({ "type": "integer", "minimum": from, "maximum": to }),
         Kind::Factor => json!({ "type": "number", "minimum": 1, "maximum": 1000 }),
+        Kind::Rate => json!({ "type": "string", "pattern": "^0*[1-9][0-9]* ?/ ?[smh]$" }),
         Kind::Flag => json!({ "type": "boolean" }),
         Kind::Address
         | Kind::Network

@@ -48,6 +48,8 @@ pub enum Kind {
     Count(u32, u32),
     /// A number of at least 1.
     Factor,
+    /// `"50/s"`, `"100/m"`, `"1000/h"`.
+    Rate,
     /// `true` or `false`.
     Flag,
     /// An IP address and a port.
@@ -192,6 +194,7 @@ impl Kind {
             Self::Size => "a size such as \"1 MiB\"".into(),
             Self::Count(from, to) => format!("a whole number from {from} to {to}"),
             Self::Factor => "a number of at least 1".into(),
+            Self::Rate => "a rate such as \"50/s\"".into(),
             Self::Flag => "true or false".into(),
             Self::Address => "an IP address and port such as \"127.0.0.1:8080\"".into(),
             Self::Network => "an IP network such as \"203.0.113.0/24\"".into(),
@@ -246,6 +249,7 @@ impl Kind {
             | Self::Size
             | Self::Count(..)
             | Self::Factor
+            | Self::Rate
             | Self::Flag
             | Self::Address
             | Self::Network

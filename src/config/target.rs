@@ -8,7 +8,7 @@ use reqwest::Url;
 
 use super::{
     auth,
-    contract::{HTTP_ONLY, SIGN},
+    contract::{BREAKER_TABLE, HTTP_ONLY, SIGN},
     endpoint, excerpt,
     fields::{Fields, Node},
     retry, secrets, value,
@@ -16,6 +16,7 @@ use super::{
 use crate::{
     delivery::{
         self, breaker,
+        rate_limit::Rate,
         target::{Auth, Http, Place, Settings, StatusRange},
     },
     route::TargetName,
@@ -45,7 +46,10 @@ const OWN_PREFIXES: [&str; 2] = ["webhook-", "hookswitch-"];
 #[derive(Clone, Debug)]
 struct Common {
     concurrency: usize,
+    rate: Option<Rate>,
     retry: delivery::retry::Settings,
+    breaker: breaker::Settings,
+    by_call: bool,
 }
 
 /// What targets inherit of an endpoint.
@@ -88,10 +92,10 @@ pub(super) fn read(name: &str, fields: &Fields<'_>) -> Option<Settings> {
         name: TargetName::new(name),
         place: place?,
         concurrency: common.concurrency,
-        rate: None,
+        rate: common.rate,
         retry: common.retry,
-        breaker: breaker::Settings::default(),
-        by_call: false,
+        breaker: common.breaker,
+        by_call: common.by_call,
     })
 }
 
@@ -112,9 +116,36 @@ fn file_place(node: &Node<'_>) -> Option<Place> {
 fn common(fields: &Fields<'_>) -> Option<Common> {
     let concurrency = fields.get("concurrency", value::count_usize);
     let retry = fields.get("retry", retry::read);
+    let rate = fields.get("rate", value::rate);
+    let breaker = fields.get("breaker", breaker);
     let order = fields.get("order", value::word);
-    order?;
-    Some(Common { concurrency: concurrency?, retry: retry? })
+    if let (Some(retry), Some(breaker), Some(node)) = (&retry, &breaker, fields.node("breaker"))
+        && let Some(limit) = retry.give_up_after.filter(|limit| breaker.probe_after >= *limit)
+    {
+        node.reading.warn(
+            &node.spot(),
+            format!("while it is tripped every event is given up after {}", retry::shown(limit)),
+            "write a shorter `probe_after`, or a longer `retry.give_up_after`",
+        );
+    }
+    if fields.written("rate").is_some() {
+        rate?;
+    }
+    Some(Common {
+        concurrency: concurrency?,
+        rate,
+        retry: retry?,
+        breaker: breaker?,
+        by_call: order? == "per-call",
+    })
+}
+
+/// `breaker`
+fn breaker(node: &Node<'_>) -> Option<breaker::Settings> {
+    let fields = Fields::open(node, &BREAKER_TABLE)?;
+    let failures = fields.get("failures", value::count);
+    let probe_after = fields.get("probe_after", value::duration);
+    Some(breaker::Settings { failures: failures?, probe_after: probe_after? })
 }
 
 fn calls(fields: &Fields<'_>) -> Option<Calls> {

@@ -153,6 +153,8 @@ fn the_shipped_file_shows_every_key_with_its_default() {
                 "success",
                 "permanent",
                 "retry",
+                "rate",
+                "breaker",
                 "order",
             ],
         ),
@@ -166,7 +168,9 @@ fn the_shipped_file_shows_every_key_with_its_default() {
             match (key.presence, line) {
                 _ if elsewhere.contains(&key.name) => {}
                 // Shown with the values it has when nothing is written.
-                _ if key.name == "retry" || key.name == "headers" => assert!(line.is_some()),
+                _ if ["retry", "breaker", "headers"].contains(&key.name) => {
+                    assert!(line.is_some(), "{heading} does not show {}", key.name);
+                }
                 (Presence::Default(toml), Some(line)) => {
                     assert_eq!(line, format!("{} = {toml}", key.name), "{heading}");
                 }
@@ -622,6 +626,7 @@ secret = { env = "CRM_SIGNING_SECRET" }
 [targets.e.tls]
 ca = "tests/fixtures/config/authority.pem"
 [targets.e.retry]
+[targets.e.breaker]
 [targets.f]
 url = "https://crm.example.com/events"
 [targets.f.auth]
@@ -684,6 +689,7 @@ fn sections() -> Vec<(&'static str, &'static Table)> {
         ("[targets.e.sign]", &contract::SIGN),
         ("[targets.e.tls]", &contract::TARGET_TLS),
         ("[targets.e.retry]", &contract::RETRY),
+        ("[targets.e.breaker]", &contract::BREAKER_TABLE),
         ("[targets.h]", &contract::TARGET),
         ("[[routes]]", &contract::ROUTE),
     ]

@@ -16,7 +16,11 @@ use super::{
     fields::{Node, nearest},
     key::{Kind, Zero},
 };
-use crate::{delivery::target::StatusRange, event::Status, provider::Place};
+use crate::{
+    delivery::{rate_limit::Rate, target::StatusRange},
+    event::Status,
+    provider::Place,
+};
 
 /// No wait or window of ours is meant to be longer; keeps sums of instants within range.
 const DURATION_MAX: Duration = Duration::from_hours(24 * 3650);
@@ -129,6 +133,46 @@ pub(super) fn factor(node: &Node<'_>) -> Option<f64> {
             .wrong(format!("`{}` cannot be {shown}", node.name()), "write a number from 1 to 1000"),
     }
 }
+
+/// `"50/s"`
+pub(super) fn rate(node: &Node<'_>) -> Option<Rate> {
+    let text = node.text()?;
+    let remedy = "write a whole number and s, m or h, such as \"50/s\"";
+    match parse_rate(text) {
+        Ok(rate) => Some(rate),
+        Err(Quantity::Huge) => node.wrong(
+            format!("\"{}\" is more than anything can do", shown(text)),
+            format!("write at most \"{RATE_MAX}/s\", or no rate at all"),
+        ),
+        Err(Quantity::Unit | Quantity::Malformed) => {
+            node.wrong(format!("\"{}\" is not a rate", shown(text)), remedy)
+        }
+    }
+}
+
+fn parse_rate(text: &str) -> Result<Rate, Quantity> {
+    let (count, unit) = text.split_once('/').ok_or(Quantity::Malformed)?;
+    let (count, unit) = (count.trim_end_matches(' '), unit.trim_start_matches(' '));
+    if count.is_empty() || !count.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Quantity::Malformed);
+    }
+    let per = match unit {
+        "s" => Duration::from_secs(1),
+        "m" => Duration::from_mins(1),
+        "h" => Duration::from_hours(1),
+        _ => return Err(Quantity::Unit),
+    };
+    match count.parse() {
+        Ok(0) => Err(Quantity::Malformed),
+        Ok(attempts) if u64::from(attempts) <= RATE_MAX * per.as_secs() => {
+            Ok(Rate { attempts, per })
+        }
+        Ok(_) | Err(_) => Err(Quantity::Huge),
+    }
+}
+
+/// Attempts a second: more than a relay makes.
+const RATE_MAX: u64 = 100_000;
 
 /// `true` or `false`.
 pub(super) fn flag(node: &Node<'_>) -> Option<bool> {
@@ -402,6 +446,28 @@ fn parse_quantity(text: &str) -> Result<(u64, &str), Quantity> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_is_a_whole_number_and_a_unit_of_time() {
+        let rate = |attempts, per| Ok(Rate { attempts, per });
+        assert_eq!(parse_rate("50/s"), rate(50, Duration::from_secs(1)));
+        assert_eq!(parse_rate("100 / m"), rate(100, Duration::from_mins(1)));
+        assert_eq!(parse_rate("1/h"), rate(1, Duration::from_hours(1)));
+        for (text, why) in [
+            ("", Quantity::Malformed),
+            ("50", Quantity::Malformed),
+            ("0/s", Quantity::Malformed),
+            ("-1/s", Quantity::Malformed),
+            ("1.5/s", Quantity::Malformed),
+            ("/s", Quantity::Malformed),
+            ("50/d", Quantity::Unit),
+            ("50/", Quantity::Unit),
+            ("100001/s", Quantity::Huge),
+            ("99999999999/h", Quantity::Huge),
+        ] {
+            assert_eq!(parse_rate(text), Err(why), "{text:?}");
+        }
+    }
 
     #[test]
     fn durations_and_sizes_are_whole_numbers_with_a_unit() {
