@@ -11,7 +11,7 @@ use super::{
     contract::{ROOT, TABLES},
     excerpt::{Excerpt, Mask, shown, visible},
     fields::nearest,
-    key::{Kind, Table},
+    key::{Key, Kind, Table},
     problem::{Place, Problem, Problems, Severity},
     reading::{Finding, Ground, Reading, Spot},
 };
@@ -400,11 +400,28 @@ fn member_kind(kind: Option<&'static Kind>, name: &str) -> Option<&'static Kind>
 }
 
 fn key_kind(tables: &[&'static Table], name: &str) -> Option<&'static Kind> {
-    let kind = |name: &str| tables.iter().find_map(|table| table.key(name)).map(|key| &key.kind);
-    kind(name).or_else(|| {
-        let names = tables.iter().flat_map(|table| table.keys).map(|key| key.name);
-        nearest(name, names).and_then(kind)
-    })
+    let keys = || tables.iter().flat_map(|table| table.keys);
+    if let Some(key) = keys().find(|key| key.name == name) {
+        return Some(&key.kind);
+    }
+    // Nearer to an open key by a letter, it may still be the key of a secret that lost three.
+    let is_secret = |key: &Key| matches!(key.kind, Kind::Secret | Kind::Secrets);
+    if keys().any(|key| is_secret(key) && may_be(name, key.name)) {
+        return None;
+    }
+    let meant = nearest(name, keys().map(|key| key.name))?;
+    keys().find(|key| key.name == meant).map(|key| &key.kind)
+}
+
+/// Whether somebody may have meant `key` and written `name`: half of the longer one agrees.
+fn may_be(name: &str, key: &str) -> bool {
+    let longer = name.chars().count().max(key.chars().count());
+    strsim::damerau_levenshtein(name, key) * 2 <= longer
+}
+
+/// Of a key without quotes, or of several with dots between.
+fn is_of_key(char: char) -> bool {
+    char.is_ascii_alphanumeric() || matches!(char, '_' | '-' | '.')
 }
 
 /// Hides what stands right of a `=` unless its key may hold no secret in any table.
@@ -418,6 +435,8 @@ fn mask_by_words(line: &str, offset: usize) -> Vec<Mask> {
         return Vec::new();
     }
     match line.split_once('=') {
+        // No key, but the rest of a value that a line break came into.
+        Some((name, _)) if !name.trim().chars().all(is_of_key) => from(0),
         Some((name, value)) => {
             let kinds = keys(name.trim());
             let open = !kinds.is_empty() && kinds.iter().all(|kind| kind.is_open());

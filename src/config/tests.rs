@@ -851,6 +851,26 @@ fn with_secrets() -> String {
         .replace("\"sales\"", "\"zq7-secret\"")
 }
 
+#[test]
+fn a_secret_under_a_key_that_lost_three_letters_is_not_shown() {
+    // Nearer to `param` of another kind, whose value may be shown, than to `password`.
+    let text = with_secrets().replace("password = ", "paord = ");
+
+    let said = parse(&text).unwrap_err().to_string();
+
+    assert!(said.contains("unknown key `paord`"), "{said}");
+    assert!(!said.contains("zq7-secret"), "{said}");
+}
+
+#[test]
+fn a_secret_that_a_line_break_parted_from_its_key_is_not_shown() {
+    let text = with_secrets().replace("token = [\"zq7-secret\"", "token = [\"\nzq7-secret\"");
+
+    let said = parse(&text).unwrap_err().to_string();
+
+    assert!(!said.contains("zq7-secret"), "{said}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
