@@ -149,7 +149,9 @@ async fn every_operation_answers_as_its_document_says_and_never_with_a_secret() 
         told("POST /api/v1/quarantine/redrive", "/api/v1/quarantine/redrive", json!({})),
         told("POST /api/v1/erase", "/api/v1/erase", json!({ "call": "call.two" })),
         get("GET /api/v1/totals", "/api/v1/totals"),
+        told("POST /api/v1/targets/{name}/pause", "/api/v1/targets/fine/pause", json!({})),
         get("GET /api/v1/targets", "/api/v1/targets"),
+        told("POST /api/v1/targets/{name}/resume", "/api/v1/targets/fine/resume", json!({})),
         Case { status: 501, ..get("GET /api/v1/config", "/api/v1/config") },
         Case { status: 501, ..told("POST /api/v1/reload", "/api/v1/reload", json!({})) },
     ];

@@ -285,6 +285,31 @@ async fn whoever_asks_a_relay_need_not_have_the_secrets_of_its_sources() {
 }
 
 #[tokio::test]
+async fn a_paused_target_waits_over_a_restart_until_it_is_resumed() {
+    let crm = Target::answering(200).await;
+    let setup = Setup::new().target("crm", &crm, "");
+    let config = write_config(&setup.folder(), &setup.text());
+    let folder = setup.folder();
+    let relay = Process::serve(&config).await;
+    let paused = asked(&folder, &["pause", "crm", "--json"]).await;
+    assert_eq!(paused, json!({ "target": "crm", "paused": true, "changed": true }));
+    assert_eq!(run(&folder, &["pause", "crn"]).await.status.code(), Some(66));
+    relay.terminate().await;
+
+    let relay = Process::serve(&config).await;
+    let url = format!("http://{}/hooks/calls", relay.callbacks);
+    post(&url, &callback("call.waits")).await.id();
+    let targets = asked(&folder, &["targets", "--json"]).await;
+    let waits = &targets["targets"][0];
+    assert_eq!((&waits["state"], &waits["pending"]), (&json!("paused"), &json!(1)));
+    assert!(crm.got().is_empty());
+    let resumed = run(&folder, &["resume", "crm"]).await;
+    assert_eq!(out(&resumed), "target crm is resumed\n");
+    crm.received(1).await;
+    relay.kill().await;
+}
+
+#[tokio::test]
 async fn events_are_followed_as_they_come() {
     let setup = Setup::new();
     let config = write_config(&setup.folder(), &setup.text());

@@ -63,6 +63,8 @@ fn described() -> OpenApiRouter<Desk> {
         .routes(routes!(again::erase))
         .routes(routes!(relay::show_totals))
         .routes(routes!(relay::list_targets))
+        .routes(routes!(relay::pause_target))
+        .routes(routes!(relay::resume_target))
         .routes(routes!(relay::show_config))
         .routes(routes!(relay::reload))
 }

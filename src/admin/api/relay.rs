@@ -6,9 +6,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::ask::Told;
-use crate::admin::{
-    Desk, Orphaned, Orphans, ReloadProblem, ReloadRefused, ReloadReport, problem::Problem,
+use super::ask::{Segment, Told};
+use crate::{
+    admin::{
+        Desk, Orphaned, Orphans, ReloadProblem, ReloadRefused, ReloadReport, problem::Problem,
+    },
+    delivery::{Handle, LastError, PauseError},
+    route::TargetName,
+    store::StoreError,
 };
 
 /// Counts of one moment, kept in the same commits as what they count.
@@ -53,8 +58,18 @@ pub(super) struct Target {
     name: String,
     /// Whether it is in relay.toml; what waits for one that is not is kept, and not attempted.
     configured: bool,
+    /// `delivering`, `failing`, `tripped` or `paused`; null of one that is not attempted.
+    state: Option<&'static str>,
+    /// Whether a person paused it.
+    paused: bool,
+    /// Since when.
+    paused_since: Option<Timestamp>,
     /// Whether its last attempts failed; null of one that is not attempted.
     failing: Option<bool>,
+    /// When an attempt last failed since the start.
+    last_error_at: Option<Timestamp>,
+    /// What was wrong with it.
+    last_error: Option<String>,
     /// Attempts that are out at this moment.
     in_flight: usize,
     /// Attempts that may be out at one time.
@@ -65,6 +80,15 @@ pub(super) struct Target {
     discarded: u64,
     /// When the oldest pending delivery was accepted or last redriven.
     oldest_pending: Option<Timestamp>,
+}
+
+/// A target that was paused or resumed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Switched {
+    target: String,
+    paused: bool,
+    /// Whether it was not so before.
+    changed: bool,
 }
 
 /// How to reload.
@@ -125,7 +149,12 @@ pub(super) async fn list_targets(State(desk): State<Desk>) -> Result<Json<Target
         let of = totals.remove(&lane.name).unwrap_or_default();
         let mut target = Target::new(lane.name.as_str(), of);
         target.configured = true;
+        target.state = Some(lane.state.as_str());
+        (target.paused, target.paused_since) = (lane.paused_since.is_some(), lane.paused_since);
         target.failing = Some(lane.is_failing);
+        target.last_error_at = lane.last_error.as_ref().map(|last| last.at);
+        let told = |last: LastError| last.error.unwrap_or_else(|| last.cause.to_owned());
+        target.last_error = lane.last_error.map(told);
         (target.in_flight, target.concurrency) = (lane.in_flight, lane.concurrency);
         targets.push(target);
     }
@@ -135,6 +164,41 @@ pub(super) async fn list_targets(State(desk): State<Desk>) -> Result<Json<Target
         target.oldest_pending = of.map(|(_, since)| *since);
     }
     Ok(Json(Targets { targets }))
+}
+
+/// Holds a target back, over restarts: what comes for it waits, and does not age.
+#[utoipa::path(post, path = "/targets/{name}/pause", tag = "relay",
+    params(("name" = String, Path, description = "The target's name.")), responses(
+    (status = 200, body = Switched),
+    (status = "default", description = "Refused.", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn pause_target(
+    State(desk): State<Desk>,
+    name: Segment,
+) -> Result<Json<Switched>, Problem> {
+    let target = TargetName::new(&name.0);
+    let changed = lanes(&desk)?.pause(&target).await?;
+    Ok(Json(Switched { target: name.0, paused: true, changed }))
+}
+
+/// Has a paused target go on.
+#[utoipa::path(post, path = "/targets/{name}/resume", tag = "relay",
+    params(("name" = String, Path, description = "The target's name.")), responses(
+    (status = 200, body = Switched),
+    (status = "default", description = "Refused.", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn resume_target(
+    State(desk): State<Desk>,
+    name: Segment,
+) -> Result<Json<Switched>, Problem> {
+    let target = TargetName::new(&name.0);
+    let changed = lanes(&desk)?.resume(&target).await?;
+    Ok(Json(Switched { target: name.0, paused: false, changed }))
+}
+
+fn lanes(desk: &Desk) -> Result<&Handle, Problem> {
+    // Without lanes the store is only being read.
+    desk.controls.delivery.as_ref().ok_or_else(|| Problem::from(StoreError::ReadOnly))
 }
 
 /// The configuration in force, without secrets.
@@ -169,7 +233,12 @@ impl Target {
         Self {
             name: name.to_owned(),
             configured: false,
+            state: None,
+            paused: false,
+            paused_since: None,
             failing: None,
+            last_error_at: None,
+            last_error: None,
             in_flight: 0,
             concurrency: 0,
             pending: of.pending,
@@ -177,6 +246,15 @@ impl Target {
             dead: of.dead,
             discarded: of.discarded,
             oldest_pending: None,
+        }
+    }
+}
+
+impl From<PauseError> for Problem {
+    fn from(error: PauseError) -> Self {
+        match error {
+            PauseError::Unknown(_) => Self::not_found(error.to_string()),
+            PauseError::Store(error) => error.into(),
         }
     }
 }
