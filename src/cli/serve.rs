@@ -1,11 +1,17 @@
 //! `hookswitch serve`: the main job.
 
-use hookswitch::relay::{Ended, Relay, StartError};
+use std::sync::Arc;
+
+use hookswitch::{
+    config::{Config, Environment},
+    relay::{Ended, Loader, Relay, StartError},
+};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 
 use crate::cli::{ConfigPath, block_on, exit::Exit, load, logs::Logs, start_failed};
 
-/// Run the relay until SIGTERM or Ctrl-C.
+/// Run the relay until SIGTERM or Ctrl-C; SIGHUP reads relay.toml again.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "SIGTERM and Ctrl-C drain: no new callbacks, those in flight are answered, \
@@ -30,14 +36,19 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     }
     block_on(async {
         // Registered before anything is started: a signal during the start is not lost.
-        let (Ok(mut terminate), Ok(mut interrupt)) =
-            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-        else {
+        let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = (
+            signal(SignalKind::terminate()),
+            signal(SignalKind::interrupt()),
+            signal(SignalKind::hangup()),
+        ) else {
             tracing::error!("signals cannot be received");
             return Exit::Failed;
         };
+        let path = arguments.path.config.clone();
+        let load: Loader = Arc::new(move || Config::load(&path, &Environment::of_process()));
+        let reload = Arc::new(Notify::new());
         let relay = match Relay::bind(config).await {
-            Ok(relay) => relay,
+            Ok(relay) => relay.reloading(load, Arc::clone(&reload)),
             Err(error) => return start_failed(&error),
         };
         let addresses = relay.addresses();
@@ -50,12 +61,15 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             addresses.admin,
         );
         let mut signalled = async || {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => return,
+                    _ = interrupt.recv() => return,
+                    Some(()) = hangup.recv() => reload.notify_one(),
+                }
             }
         };
-        let told = tokio::sync::Notify::new();
+        let told = Notify::new();
         let running = relay.run(told.notified());
         let mut running = std::pin::pin!(running);
         tokio::select! {

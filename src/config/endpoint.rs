@@ -122,7 +122,10 @@ fn text_or_file(node: &Node<'_>) -> Option<String> {
 fn file(node: &Node<'_>) -> Option<Vec<u8>> {
     let path = value::path(node)?;
     match node.reading.environment.document(&path) {
-        Ok(content) => Some(content),
+        Ok(content) => {
+            node.reading.note_read(node.table(), &content);
+            Some(content)
+        }
         Err(why) => unavailable(node, &path, &why.to_string()),
     }
 }
@@ -187,6 +190,7 @@ fn identity(fields: &Fields<'_>) -> Option<Option<Identity>> {
                     "take that permission away: chmod o-r",
                 );
             }
+            key.reading.note_read(key.table(), found.secret.expose());
             Some(found.secret)
         }
         Err(why) => unavailable::<Secret>(&key, &path, &why.to_string()),

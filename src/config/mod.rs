@@ -20,6 +20,7 @@ pub mod problem;
 
 mod admin;
 mod auth;
+mod changes;
 mod custom;
 mod document;
 mod excerpt;
@@ -27,6 +28,7 @@ mod fields;
 mod hmac;
 mod mapping;
 mod reading;
+mod redacted;
 mod retry;
 mod root;
 mod route;
@@ -40,6 +42,8 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use changes::Changes;
 pub use environment::Environment;
 pub use problem::{Place, Problem, Problems, Severity};
+pub use redacted::Redacted;
 pub use root::{Config, Rename, Whereabouts};

@@ -5,6 +5,8 @@
 
 use std::{cell::RefCell, ops::Range};
 
+use ring::digest::{Digest, SHA256, digest};
+
 use super::{environment::Environment, problem::Severity};
 
 /// What the readers share.
@@ -14,6 +16,8 @@ pub(super) struct Reading<'a> {
     pub(super) environment: &'a Environment,
     findings: RefCell<Vec<Finding>>,
     placeholders: RefCell<Vec<Spot>>,
+    /// What was read from elsewhere, under the table that names it.
+    read: RefCell<Vec<(String, Digest)>>,
 }
 
 /// The part of the file a problem is about.
@@ -56,7 +60,12 @@ pub(super) enum Ground {
 impl<'a> Reading<'a> {
     /// Begins.
     pub(super) fn new(environment: &'a Environment) -> Self {
-        Self { environment, findings: RefCell::default(), placeholders: RefCell::default() }
+        Self {
+            environment,
+            findings: RefCell::default(),
+            placeholders: RefCell::default(),
+            read: RefCell::default(),
+        }
     }
 
     /// Keeps a problem.
@@ -102,6 +111,21 @@ impl<'a> Reading<'a> {
     /// Where the shipped placeholder was found.
     pub(super) fn placeholders(&self) -> Vec<Spot> {
         self.placeholders.borrow().clone()
+    }
+
+    /// Remembers what a table named: a secret, or the content of a file.
+    pub(super) fn note_read(&self, table: &str, content: &[u8]) {
+        self.read.borrow_mut().push((table.to_owned(), digest(&SHA256, content)));
+    }
+
+    /// The digest of each thing that was read for the table at `path` and those within.
+    pub(super) fn each_read(&self, path: &str, mut take: impl FnMut(&[u8])) {
+        for (table, digest) in self.read.borrow().iter() {
+            let within = table.strip_prefix(path);
+            if within.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '['])) {
+                take(digest.as_ref());
+            }
+        }
     }
 
     /// Every problem, in the order they were found.

@@ -11,6 +11,7 @@ use toml::de::DeTable;
 
 use super::{
     admin,
+    changes::Marks,
     contract::{DEFAULTS, DEFAULTS_TARGET, ROOT, SOURCE, TARGET},
     document::{self, Document},
     environment::Environment,
@@ -18,6 +19,7 @@ use super::{
     fields::{Fields, Node},
     problem::{Problem, Problems},
     reading::{Reading, Spot},
+    redacted::Redacted,
     retry,
     route::{self, Names},
     secrets::PLACEHOLDER,
@@ -49,6 +51,9 @@ pub struct Config {
     pub renames: Vec<Rename>,
     /// How long work in hand may take after SIGTERM.
     pub shutdown_grace: Duration,
+    /// The whole, for showing.
+    pub redacted: Redacted,
+    pub(super) marks: Marks,
 }
 
 /// `renamed_from` of a target: it takes over what the old name is owed.
@@ -183,6 +188,8 @@ fn read(reading: &Reading<'_>, tree: &DeTable<'_>) -> Option<Config> {
         routes: routes?,
         renames,
         shutdown_grace: server.shutdown_grace,
+        redacted: Redacted::of(tree),
+        marks: Marks::of(tree, reading),
     })
 }
 

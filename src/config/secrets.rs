@@ -26,6 +26,7 @@ pub(super) fn one(node: &Node<'_>) -> Option<Secret> {
         DeValue::Table(_) => named(node),
         _ => node.mistyped(),
     }?;
+    node.reading.note_read(node.table(), secret.expose());
     if secret.matches(PLACEHOLDER.as_bytes()) {
         node.reading.note_placeholder(node.spot());
     }

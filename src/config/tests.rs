@@ -838,6 +838,49 @@ fn every_default_is_valid_where_it_is_written_out() {
     }
 }
 
+// === What is in force ===
+
+#[test]
+fn the_configuration_in_force_is_shown_with_its_defaults_and_without_its_secrets() {
+    let text = with_target(
+        "url = \"https://crm.example.com/hooks/zq7-secret?key=zq7-secret\"\nauth = { kind = \
+         \"bearer\", token = \"zq7-secret\" }\nheaders = { x-team = \"zq7-secret\" }\n[targets.f]\n\
+         file = \"-\"\n[defaults.target]\nconcurrency = 4",
+    );
+    let (config, _) = parse(&text).unwrap();
+
+    let shown = config.redacted.as_json();
+
+    assert!(!shown.to_string().contains("zq7"), "{shown:#}");
+    assert_eq!(shown["server"]["listen"], "127.0.0.1:8080");
+    assert_eq!(shown["sources"]["a"]["auth"]["token"], serde_json::json!({ "env": "TOKEN" }));
+    let target = &shown["targets"]["t"];
+    assert_eq!(target["url"], "https://crm.example.com/…");
+    assert_eq!((&target["concurrency"], &target["timeout"]), (&4.into(), &"15s".into()));
+    assert_eq!(target["auth"], serde_json::json!({ "kind": "bearer", "token": "…" }));
+    assert_eq!(shown["targets"]["f"]["timeout"], serde_json::Value::Null);
+    assert_eq!(shown["routes"][0]["to"], serde_json::json!(["t"]));
+}
+
+#[test]
+fn a_change_is_seen_in_what_is_written_in_what_is_inherited_and_in_what_is_read() {
+    let changed = |from: &str, to: &str, environment: &Environment| {
+        let text =
+            with_target("url = \"https://crm.example.com\"\n[defaults.target]\nconcurrency = 4");
+        assert!(text.contains(from));
+        let (before, _) = parse(&text).unwrap();
+        let after = Config::parse("relay.toml", &text.replace(from, to), environment);
+        before.changes(&after.unwrap().0).changed
+    };
+    let rotated = Environment::given([("TOKEN", "another")]);
+
+    assert_eq!(changed("url", "url", &environment()), [""; 0]);
+    assert_eq!(changed("url = ", "url    = ", &environment()).len(), 0);
+    assert_eq!(changed("crm.example", "crm2.example", &environment()), ["targets.t"]);
+    assert_eq!(changed("concurrency = 4", "concurrency = 5", &environment()), ["targets.t"]);
+    assert_eq!(changed("url", "url", &rotated), ["sources.a"]);
+}
+
 // === Whatever the bytes ===
 
 /// A file whose secrets are easy to find in any output.

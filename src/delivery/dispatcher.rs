@@ -1,6 +1,7 @@
 //! Starts a lane for each target, tells how they are doing, and begins and ends them one by one.
 
 use std::{
+    collections::BTreeSet,
     panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -50,6 +51,8 @@ struct Lanes {
     metrics: Metrics,
     /// In the order of relay.toml. Never held over a wait.
     running: Mutex<Vec<Running>>,
+    /// Those that were told to end and whose attempts may still be out. Held only with `running`.
+    ending: Mutex<Vec<Running>>,
     /// Held while a pause or its end is made durable, so that the last one asked for holds.
     switching: tokio::sync::Mutex<()>,
 }
@@ -162,9 +165,10 @@ impl Dispatcher {
             drain: drain.clone(),
             metrics: Metrics::new(registry),
             running: Mutex::default(),
+            ending: Mutex::default(),
             switching: tokio::sync::Mutex::default(),
         }));
-        handle.reload(settings)?;
+        handle.0.change(settings, &BTreeSet::new())?;
         Ok(handle)
     }
 }
@@ -235,24 +239,20 @@ impl Handle {
     }
 
     /// Has the targets be those of `settings`: all of them are made ready first, and when one
-    /// cannot be, everything stays as it is. A lane that is left out ends when its attempts have
-    /// come back; one that is there already ends so too, and the one with the new settings begins
-    /// after it, so that no target ever has two owners. Returns when that is under way.
+    /// cannot be, everything stays as it is. The lane of an `unchanged` one goes on. Any other that
+    /// is there takes nothing new and ends when its attempts have come back; the one with the new
+    /// settings begins after it, so that no target ever has two owners. Returns when that is
+    /// under way.
     ///
     /// The names are declared to the store by whoever assembles the relay, before this.
-    pub fn reload(&self, settings: &Settings) -> Result<(), StartError> {
-        let ready = self.0.ready(settings)?;
-        let mut running = self.0.running();
-        let before = std::mem::take(&mut *running);
-        for lane in &before {
-            lane.dial.stop.cancel();
-        }
-        for shared in ready {
-            let predecessor = before.iter().find(|lane| lane.name == shared.target.name);
-            let ended = predecessor.map(|lane| lane.ended.clone());
-            running.push(self.0.begin(shared, ended));
-        }
-        Ok(())
+    pub async fn reload(
+        &self,
+        settings: &Settings,
+        unchanged: &BTreeSet<TargetName>,
+    ) -> Result<(), StartError> {
+        // A pause that is being made durable must not miss the new lane.
+        let _switching = self.0.switching.lock().await;
+        self.0.change(settings, unchanged)
     }
 }
 
@@ -268,8 +268,45 @@ impl Lanes {
         lane.ok_or_else(|| PauseError::Unknown(name.clone()))
     }
 
-    /// Makes every target ready; attempts nothing.
-    fn ready(&self, settings: &Settings) -> Result<Vec<Shared>, StartError> {
+    fn change(
+        &self,
+        settings: &Settings,
+        unchanged: &BTreeSet<TargetName>,
+    ) -> Result<(), StartError> {
+        let mut running = self.running();
+        let goes_on = |name: &TargetName| {
+            unchanged.contains(name) && running.iter().any(|lane| lane.name == *name)
+        };
+        let mut ready = self.ready(settings, goes_on)?.into_iter().peekable();
+        let mut before = std::mem::take(&mut *running);
+        let mut ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        ending.retain(|lane| !*lane.ended.borrow());
+        for target in &settings.targets {
+            let there = before.iter().position(|lane| lane.name == target.name);
+            let there = there.map(|index| before.swap_remove(index));
+            let Some(shared) = ready.next_if(|shared| shared.target.name == target.name) else {
+                running.extend(there);
+                continue;
+            };
+            // One that was left out before and comes back may have attempts out too.
+            let last = ending.iter().rfind(|lane| lane.name == target.name);
+            let ended = there.as_ref().or(last).map(|lane| lane.ended.clone());
+            before.extend(there);
+            running.push(self.begin(shared, ended));
+        }
+        for lane in before {
+            lane.dial.stop.cancel();
+            ending.push(lane);
+        }
+        Ok(())
+    }
+
+    /// Makes every target ready but those that go on; attempts nothing.
+    fn ready(
+        &self,
+        settings: &Settings,
+        goes_on: impl Fn(&TargetName) -> bool,
+    ) -> Result<Vec<Shared>, StartError> {
         let secure = settings.targets.iter().any(|target| match &target.place {
             Place::Http(http) => http.needs_authorities(),
             Place::File(_) | Place::Stdout => false,
@@ -277,7 +314,7 @@ impl Lanes {
         let tls = Tls::system(secure)?;
         let paused = self.store.totals().paused;
         let mut ready = Vec::with_capacity(settings.targets.len());
-        for settings in &settings.targets {
+        for settings in settings.targets.iter().filter(|target| !goes_on(&target.name)) {
             let metrics = self.metrics.target(settings);
             let target = Target::new(settings, &tls, &self.drain, metrics.connections.clone())
                 .map_err(|error| StartError::Target { name: settings.name.clone(), error })?;

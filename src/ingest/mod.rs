@@ -8,6 +8,7 @@ mod accept;
 mod admit;
 mod answer;
 mod body;
+mod latest;
 mod metrics;
 mod observe;
 mod read;
@@ -15,7 +16,7 @@ mod server;
 mod source;
 mod stack;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use tokio::{net::TcpListener, sync::Semaphore};
@@ -24,7 +25,11 @@ pub use read::{Rereader, StillUnread, Trust};
 pub use source::{OnUnreadable, Settings as SourceSettings};
 
 use crate::{
-    clock::Clock, drain::Drain, ingest::accept::Context, metrics::Metrics, route::Routes,
+    clock::Clock,
+    drain::Drain,
+    ingest::{accept::Context, latest::Latest},
+    metrics::Metrics,
+    route::Routes,
     store::Store,
 };
 
@@ -52,6 +57,20 @@ pub struct Ingest {
     address: SocketAddr,
 }
 
+/// Ingest that runs, changed from outside. Cloning shares it.
+#[derive(Clone)]
+pub struct Handle(Arc<dyn Fn(Settings, Routes) + Send + Sync>);
+
+/// What stays when the settings change.
+struct House {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    drain: Drain,
+    metrics: metrics::IngestMetrics,
+    permits: Arc<Semaphore>,
+    max_in_flight: usize,
+}
+
 // === impl Ingest ===
 
 impl Ingest {
@@ -75,31 +94,71 @@ impl Ingest {
         (store, clock): (Arc<dyn Store>, Clock),
         metrics: &Metrics,
         drain: &Drain,
-    ) {
-        let metrics = metrics::IngestMetrics::new(metrics);
-        let half = settings.max_in_flight / 2;
+    ) -> Handle {
+        let max_connections = settings.max_connections;
+        let house = House {
+            store,
+            clock,
+            drain: drain.clone(),
+            metrics: metrics::IngestMetrics::new(metrics),
+            permits: Arc::new(Semaphore::new(settings.max_in_flight)),
+            max_in_flight: settings.max_in_flight,
+        };
+        let open = house.metrics.connections.clone();
+        let latest = Latest::new(house.road(settings, routes));
+        let accepting = server::accept_loop(
+            self.listener,
+            latest.clone(),
+            max_connections,
+            open,
+            drain.clone(),
+        );
+        drain.spawn("callbacks", accepting);
+        Handle(Arc::new(move |settings, routes| latest.change(house.road(settings, routes))))
+    }
+}
+
+// === impl Handle ===
+
+impl Handle {
+    /// Has every request from now on go by these sources and routes, on connections that are open
+    /// already too. A request that is under way ends on the road it began on. The address and the
+    /// limits of the relay as a whole stay as they were at the start.
+    pub fn change(&self, settings: Settings, routes: Routes) {
+        (self.0)(settings, routes);
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Handle(…)")
+    }
+}
+
+// === impl House ===
+
+impl House {
+    /// The road by these settings.
+    fn road(&self, settings: Settings, routes: Routes) -> impl stack::Road + use<> {
+        let half = self.max_in_flight / 2;
         let sources: Vec<_> = settings
             .sources
             .into_iter()
             .map(|source| {
-                let metrics = metrics.of(&source.name, source.ack.as_u16());
+                let metrics = self.metrics.of(&source.name, source.ack.as_u16());
                 Arc::new(source::Source::new(source, metrics, half))
             })
             .collect();
-        let open = metrics.connections.clone();
         let context = Arc::new(Context {
-            store,
+            store: Arc::clone(&self.store),
             routes,
-            clock,
-            drain: drain.clone(),
-            metrics,
-            permits: Arc::new(Semaphore::new(settings.max_in_flight)),
+            clock: self.clock.clone(),
+            drain: self.drain.clone(),
+            metrics: self.metrics.clone(),
+            permits: Arc::clone(&self.permits),
             trusted_proxies: settings.trusted_proxies,
             commit_wait: settings.commit_wait,
         });
-        let road = stack::road(&context, &sources);
-        let accepting =
-            server::accept_loop(self.listener, road, settings.max_connections, open, drain.clone());
-        drain.spawn("callbacks", accepting);
+        stack::road(&context, &sources)
     }
 }

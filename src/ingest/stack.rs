@@ -25,15 +25,35 @@ use crate::ingest::{
 /// The body of an answer, whichever layer it comes from.
 pub(super) type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
 
+/// A whole road, from a request to its answer.
+pub(super) trait Road:
+    Service<
+        Request<Incoming>,
+        Response = Response<AnswerBody>,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<S> Road for S where
+    S: Service<
+            Request<Incoming>,
+            Response = Response<AnswerBody>,
+            Error = Infallible,
+            Future: Send + 'static,
+        > + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
 /// The whole road. Outermost first; each layer with the reason for its place.
-pub(super) fn road(
-    context: &Arc<Context>,
-    sources: &[Arc<Source>],
-) -> impl Service<Request<Incoming>, Response = Response<AnswerBody>, Error = Infallible, Future: Send>
-+ Clone
-+ Send
-+ Sync
-+ 'static {
+pub(super) fn road(context: &Arc<Context>, sources: &[Arc<Source>]) -> impl Road + use<> {
     let mut directory = Directory::new();
     for source in sources {
         let place = (Arc::clone(source), source_road(context, source));
@@ -43,7 +63,10 @@ pub(super) fn road(
     ServiceBuilder::new()
         // 1. Observe. Outermost, so that whatever is answered is counted, timed and logged once;
         //    it also makes sure that a sender sees its refusal instead of a reset.
-        .layer(layer_fn(|inner| Observe::new(inner, Arc::clone(context))))
+        .layer(layer_fn({
+            let context = Arc::clone(context);
+            move |inner| Observe::new(inner, Arc::clone(&context))
+        }))
         // 2. Catch a panic. Outside everything that reads what a sender sent: a bug of ours
         //    costs one callback a 500 (which is no ack) and never the connection or the process.
         .layer(CatchPanicLayer::custom(answer::panicked))

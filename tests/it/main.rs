@@ -29,6 +29,8 @@ mod metrics;
 
 mod contract;
 
+mod reload;
+
 mod shutdown;
 
 mod durability;

@@ -75,6 +75,18 @@ impl Process {
         self.child.kill().await.unwrap();
     }
 
+    /// `SIGHUP`, and waits until the log says what came of it.
+    pub(crate) async fn hang_up(&mut self) -> String {
+        let pid = rustix::process::Pid::from_raw(self.id()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+        loop {
+            let line = within("the end of a reload", self.log.next_line()).await.unwrap().unwrap();
+            if line.contains("reloaded") {
+                return line;
+            }
+        }
+    }
+
     /// `SIGTERM`, and waits for its end. What it logged meanwhile comes with it.
     pub(crate) async fn terminate(mut self) -> (ExitStatus, Vec<String>) {
         let pid =

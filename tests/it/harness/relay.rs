@@ -1,6 +1,11 @@
 //! A relay inside the test, on free ports, with a store in a temporary folder.
 
-use std::{fmt::Write as _, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    fmt::Write as _,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use hookswitch::{
     clock::Clock,
@@ -37,6 +42,8 @@ pub(crate) struct Relay {
     running: JoinHandle<Ended>,
     /// Kept until the relay is gone.
     _folder: Arc<TempDir>,
+    /// What a reload reads.
+    text: Arc<Mutex<String>>,
 }
 
 // === impl Setup ===
@@ -136,7 +143,7 @@ impl Setup {
     /// A relay on this folder with a relay.toml that the test has changed.
     pub(crate) async fn start_text(&self, text: &str) -> Relay {
         let relay = Whole::bind(parsed(text)).await.unwrap();
-        self.run(relay)
+        self.run(relay, text)
     }
 
     /// A relay whose store is wrapped by the test.
@@ -147,11 +154,19 @@ impl Setup {
         let (config, clock, metrics) = (parsed(&self.text()), Clock::system(), Metrics::new());
         let listeners = Listeners::bind(&config).await.unwrap();
         let store = Sqlite::open(&config.store, clock.clone(), &metrics, None).unwrap();
-        self.run(Whole::assemble(config, listeners, wrap(store), clock, metrics))
+        let relay = Whole::assemble(config, listeners, wrap(store), clock, metrics);
+        self.run(relay, &self.text())
     }
 
-    fn run(&self, relay: Whole) -> Relay {
+    fn run(&self, relay: Whole, text: &str) -> Relay {
         let addresses = relay.addresses();
+        let text = Arc::new(Mutex::new(text.to_owned()));
+        let read = Arc::clone(&text);
+        let load = move || {
+            let environment = Environment::given::<String, String>([]);
+            Config::parse("relay.toml", &read.lock().unwrap(), &environment)
+        };
+        let relay = relay.reloading(Arc::new(load), Arc::default());
         let (stop, stopped) = oneshot::channel::<()>();
         let running = relay.run(async move {
             if stopped.await.is_err() {
@@ -159,7 +174,7 @@ impl Setup {
             }
         });
         let running = tokio::spawn(async move { running.await.unwrap() });
-        Relay { addresses, stop: Some(stop), running, _folder: Arc::clone(&self.folder) }
+        Relay { addresses, stop: Some(stop), running, _folder: Arc::clone(&self.folder), text }
     }
 }
 
@@ -185,6 +200,20 @@ impl Relay {
 
     pub(crate) fn admin(&self, path: &str) -> String {
         format!("http://{}{path}", self.addresses.admin)
+    }
+
+    /// Writes another relay.toml and has the relay read it; what it was told to do with orphans, and
+    /// what it answered.
+    pub(crate) async fn reload(&self, text: &str, orphans: &str) -> (u16, serde_json::Value) {
+        text.clone_into(&mut self.text.lock().unwrap());
+        let answer = client()
+            .post(self.admin("/api/v1/reload"))
+            .header("content-type", "application/json")
+            .body(serde_json::json!({ "orphans": orphans }).to_string())
+            .send()
+            .await
+            .unwrap();
+        (answer.status().as_u16(), serde_json::from_str(&answer.text().await.unwrap()).unwrap())
     }
 
     /// One scrape.

@@ -1,11 +1,17 @@
-//! Assembles the rooms: bind, run, drain.
+//! Assembles the rooms: bind, run, reload, drain.
 //!
 //! [`Relay::bind`] takes the addresses and opens the store, and starts nothing: a relay that
 //! cannot start fails here, with one clear error. [`Relay::run`] starts the rooms and ends when
 //! it is told to, in this order: no new callbacks, the callbacks in flight are answered,
 //! deliveries that are out come back, the store is closed.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+mod reload;
+
+use std::{fmt, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+
+pub use reload::Loader;
+
+use tokio::sync::Notify;
 
 use crate::{
     admin::{self, Admin},
@@ -14,8 +20,9 @@ use crate::{
     delivery::Dispatcher,
     drain::Drain,
     event::{SourceName, number::load_plans},
-    ingest::{self, Ingest, Rereader},
+    ingest::{self, Ingest},
     metrics::Metrics,
+    relay::reload::{InForce, Reloader, Series},
     route::{Routes, TargetName},
     store::{
         Store,
@@ -29,9 +36,17 @@ use crate::{
 pub struct Relay {
     listeners: Listeners,
     store: Arc<dyn Store>,
-    rooms: Rooms,
+    config: Config,
+    again: Again,
     clock: Clock,
     metrics: Metrics,
+}
+
+/// When and from where the configuration is read again.
+#[derive(Clone, Default)]
+struct Again {
+    load: Option<Loader>,
+    asked: Arc<Notify>,
 }
 
 /// The addresses a relay took.
@@ -48,17 +63,6 @@ pub struct Addresses {
 pub struct Listeners {
     ingest: Ingest,
     admin: Admin,
-}
-
-/// The settings that are left once the listeners are bound and the store is open.
-#[derive(Debug)]
-struct Rooms {
-    ingest: ingest::Settings,
-    admin: admin::Settings,
-    delivery: crate::delivery::Settings,
-    routes: Routes,
-    renames: Vec<Rename>,
-    shutdown_grace: Duration,
 }
 
 /// Why a relay did not start.
@@ -138,15 +142,14 @@ impl Relay {
         clock: Clock,
         metrics: Metrics,
     ) -> Self {
-        let rooms = Rooms {
-            ingest: config.ingest,
-            admin: config.admin,
-            delivery: config.delivery,
-            routes: Routes::new(config.routes),
-            renames: config.renames,
-            shutdown_grace: config.shutdown_grace,
-        };
-        Self { listeners, store, rooms, clock, metrics }
+        Self { listeners, store, config, again: Again::default(), clock, metrics }
+    }
+
+    /// The same relay, which can be told to read its configuration again: by whoever notifies
+    /// `asked`, as SIGHUP does, then keeping what would have no target; and by operators.
+    #[must_use]
+    pub fn reloading(self, load: Loader, asked: Arc<Notify>) -> Self {
+        Self { again: Again { load: Some(load), asked }, ..self }
     }
 
     /// The addresses that were taken.
@@ -156,37 +159,58 @@ impl Relay {
 
     /// Runs until `shutdown` resolves, then drains.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Ended, StartError> {
-        let Self { listeners, store, rooms, clock, metrics } = self;
+        let Self { listeners, store, config, again, clock, metrics } = self;
         describe_build(&metrics, &clock);
+        let shutdown_grace = config.shutdown_grace;
         let (callbacks, deliveries, operators) = (Drain::new(), Drain::new(), Drain::new());
         // The targets first: they can fail to start, and then nothing has begun.
-        let delivery = Dispatcher::start(&rooms.delivery, &store, &deliveries, &clock, &metrics)?;
-        tell_of_orphans(&*store, &rooms);
-        deliveries.spawn("adopt", adopt(Arc::clone(&store), rooms.renames.clone()));
+        let delivery = Dispatcher::start(&config.delivery, &store, &deliveries, &clock, &metrics)?;
+        tell_of_orphans(&*store, &config);
+        deliveries.spawn("adopt", adopt(Arc::clone(&store), config.renames.clone()));
         tidy::keep(&store, &metrics, &deliveries);
-        let desk = admin::Desk {
-            clock: clock.clone(),
-            metrics: metrics.clone(),
-            store: Arc::clone(&store),
-            ingest: callbacks.clone(),
-            token: admin::Token::new(rooms.admin.token),
-            loopback: listeners.admin.address().ip().is_loopback(),
-            controls: admin::Controls {
-                delivery: Some(delivery),
-                reread: Some(rereading(Rereader::new(
-                    rooms.ingest.sources.clone(),
-                    rooms.routes.clone(),
-                ))),
-                ..admin::Controls::default()
+        let shared = (Arc::clone(&store), clock.clone());
+        let routes = Routes::new(config.routes.clone());
+        let settings = config.ingest.clone();
+        let ingest = listeners.ingest.run(settings, routes, shared, &metrics, &callbacks);
+        let token = admin::Token::new(config.admin.token.clone());
+        let loopback = listeners.admin.address().ip().is_loopback();
+        let in_force = InForce::new(config);
+        let reloader = Arc::new(Reloader {
+            load: again.load,
+            in_force: in_force.clone(),
+            rooms: reload::Rooms {
+                store: Arc::clone(&store),
+                ingest,
+                delivery: delivery.clone(),
+                token: token.clone(),
+                loopback,
+                drain: deliveries.clone(),
             },
+            series: Series::new(&metrics, &clock),
+            turn: tokio::sync::Mutex::default(),
+        });
+        operators.spawn("reload", reload_when(again.asked, &reloader, &operators));
+        let controls = admin::Controls {
+            delivery: Some(delivery),
+            reload: reloader.can_reload().then(|| reloading(reloader)),
+            reread: Some(rereading(in_force.clone())),
+            configuration: Some(Arc::new(move || in_force.now().config.redacted.as_json().clone())),
+        };
+        let (store, ingest) = (store, callbacks.clone());
+        let desk = admin::Desk {
+            clock,
+            metrics,
+            store: Arc::clone(&store),
+            ingest,
+            token,
+            loopback,
+            controls,
         };
         listeners.admin.run(desk, &operators);
-        let shared = (Arc::clone(&store), clock);
-        listeners.ingest.run(rooms.ingest, rooms.routes, shared, &metrics, &callbacks);
 
         shutdown.await;
-        tracing::info!(grace_ms = rooms.shutdown_grace.as_millis(), "stopping");
-        let deadline = tokio::time::Instant::now() + rooms.shutdown_grace;
+        tracing::info!(grace_ms = shutdown_grace.as_millis(), "stopping");
+        let deadline = tokio::time::Instant::now() + shutdown_grace;
         let left = || deadline.saturating_duration_since(tokio::time::Instant::now());
         // Attempts that are out may end while the last callbacks are answered.
         deliveries.stop();
@@ -202,9 +226,9 @@ impl Relay {
 }
 
 /// Says what targets that are not in relay.toml are owed, and waits for them.
-fn tell_of_orphans(store: &dyn Store, rooms: &Rooms) {
-    let targets = rooms.delivery.targets.iter().map(|target| target.name.clone());
-    let renamed = rooms.renames.iter().map(|rename| rename.old.clone());
+fn tell_of_orphans(store: &dyn Store, config: &Config) {
+    let targets = config.delivery.targets.iter().map(|target| target.name.clone());
+    let renamed = config.renames.iter().map(|rename| rename.old.clone());
     for (target, pending) in store.orphans(&targets.chain(renamed).collect::<Vec<_>>()) {
         tracing::warn!(
             %target, pending,
@@ -236,20 +260,62 @@ async fn adopt(store: Arc<dyn Store>, renames: Vec<Rename>) {
     }
 }
 
+/// Reads the configuration again each time it is asked, until `drain` stops.
+fn reload_when(
+    asked: Arc<Notify>,
+    reloader: &Arc<Reloader>,
+    drain: &Drain,
+) -> impl Future<Output = ()> + use<> {
+    let (reloader, drain) = (Arc::clone(reloader), drain.clone());
+    async move {
+        loop {
+            tokio::select! {
+                () = drain.stopping() => return,
+                () = asked.notified() => {
+                    // What it led to is logged; nobody waits for an answer.
+                    drop(reloader.reload(admin::Orphans::Keep).await);
+                }
+            }
+        }
+    }
+}
+
+/// A reload as operators ask for it. It goes on to its end when they no longer wait.
+fn reloading(reloader: Arc<Reloader>) -> admin::Reload {
+    Arc::new(move |orphans| {
+        let reloader = Arc::clone(&reloader);
+        Box::pin(async move {
+            let (tell, told) = tokio::sync::oneshot::channel();
+            let drain = reloader.rooms.drain.clone();
+            drain.spawn("reload", async move {
+                drop(tell.send(reloader.reload(orphans).await));
+            });
+            let cut = || admin::ReloadRefused::Failed("the reload was cut short".to_owned());
+            told.await.unwrap_or_else(|_| Err(cut()))
+        })
+    })
+}
+
 /// Reading stored callbacks again, in the words of the admin side.
-fn rereading(rereader: Rereader) -> admin::Reread {
+fn rereading(in_force: InForce) -> admin::Reread {
     Arc::new(move |event, trust| {
         let trust = match trust {
             admin::Trust::Verified => ingest::Trust::Verified,
             admin::Trust::ByDecision => ingest::Trust::ByDecision,
         };
-        rereader.read(event, trust).map_err(|why| match why {
+        in_force.now().rereader.read(event, trust).map_err(|why| match why {
             ingest::StillUnread::NoSource => admin::StillUnread::NoSource,
             ingest::StillUnread::Unverified => admin::StillUnread::Unverified,
             ingest::StillUnread::Unreadable(reason) => admin::StillUnread::Unreadable(reason),
             ingest::StillUnread::Handshake => admin::StillUnread::Handshake,
         })
     })
+}
+
+impl fmt::Debug for Again {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.load.is_some() { "Again(…)" } else { "Again" })
+    }
 }
 
 /// `build_info` and `start_time_seconds`.

@@ -1,0 +1,283 @@
+//! Reads relay.toml again and has the rooms go by it: all of it, or nothing.
+//!
+//! Everything is read, checked and made ready before the first thing is changed; what can fail
+//! comes first. Callbacks and attempts that are under way end by the settings they began with.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use prometheus::IntGauge;
+use tokio::sync::{Mutex, oneshot};
+
+use crate::{
+    admin::{Orphaned, Orphans, ReloadProblem, ReloadRefused, ReloadReport, Token},
+    clock::Clock,
+    config::{Changes, Config, Problem, Problems},
+    delivery,
+    drain::Drain,
+    event::SourceName,
+    ingest::{self, Rereader},
+    metrics::Metrics,
+    relay::adopt,
+    route::{Routes, TargetName},
+    store::{Store, StoreError},
+};
+
+/// Reads the configuration anew, its secrets and files with it. It may block.
+pub type Loader = Arc<dyn Fn() -> Result<(Config, Vec<Problem>), Problems> + Send + Sync>;
+
+/// Everything a reload needs.
+pub(super) struct Reloader {
+    pub(super) load: Option<Loader>,
+    /// The configuration in force.
+    pub(super) in_force: InForce,
+    pub(super) rooms: Rooms,
+    pub(super) series: Series,
+    /// One at a time: held from the first byte read to the last thing changed.
+    pub(super) turn: Mutex<()>,
+}
+
+/// What is changed.
+#[derive(Debug)]
+pub(super) struct Rooms {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) ingest: ingest::Handle,
+    pub(super) delivery: delivery::Handle,
+    pub(super) token: Token,
+    /// Whether only this machine reaches the admin listener.
+    pub(super) loopback: bool,
+    /// Where the work of a reload runs.
+    pub(super) drain: Drain,
+}
+
+/// The configuration in force. Cloning shares it.
+#[derive(Clone, Debug)]
+pub(super) struct InForce(Arc<RwLock<Arc<Now>>>);
+
+/// What is asked of it between reloads.
+#[derive(Debug)]
+pub(super) struct Now {
+    pub(super) config: Config,
+    pub(super) rereader: Rereader,
+}
+
+/// The last reload, for the metrics.
+#[derive(Debug)]
+pub(super) struct Series {
+    success: IntGauge,
+    time: IntGauge,
+    clock: Clock,
+}
+
+// === impl Series ===
+
+impl Series {
+    /// Registers them: the start counts as the first.
+    pub(super) fn new(metrics: &Metrics, clock: &Clock) -> Self {
+        let success = metrics.gauge(
+            "config_reload_success",
+            "1 when the last reading of relay.toml came into force, 0 when it was refused.",
+        );
+        let time = metrics.gauge(
+            "config_reload_time_seconds",
+            "When relay.toml last came into force, as unix time.",
+        );
+        let series = Self { success, time, clock: clock.clone() };
+        series.note(true);
+        series
+    }
+
+    fn note(&self, success: bool) {
+        self.success.set(i64::from(success));
+        if success {
+            self.time.set(self.clock.now().as_second());
+        }
+    }
+}
+
+// === impl InForce ===
+
+impl InForce {
+    pub(super) fn new(config: Config) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(Now::new(config)))))
+    }
+
+    /// What is in force at this moment.
+    pub(super) fn now(&self) -> Arc<Now> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change(&self, config: Config) {
+        let now = Arc::new(Now::new(config));
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+}
+
+// === impl Now ===
+
+impl Now {
+    fn new(config: Config) -> Self {
+        let routes = Routes::new(config.routes.clone());
+        let rereader = Rereader::new(config.ingest.sources.clone(), routes);
+        Self { config, rereader }
+    }
+}
+
+// === impl Reloader ===
+
+impl Reloader {
+    /// Whether there is a file to read again.
+    pub(super) fn can_reload(&self) -> bool {
+        self.load.is_some()
+    }
+
+    /// Reads the file and has everybody go by it, or changes nothing and says why.
+    pub(super) async fn reload(&self, orphans: Orphans) -> Result<ReloadReport, ReloadRefused> {
+        let _turn = self.turn.lock().await;
+        let told = self.read_and_change(orphans).await;
+        self.series.note(told.is_ok());
+        match &told {
+            Ok(report) => tell(report),
+            Err(why) => tell_refused(why),
+        }
+        told
+    }
+
+    async fn read_and_change(&self, orphans: Orphans) -> Result<ReloadReport, ReloadRefused> {
+        let (mut next, warnings) = self.read().await?;
+        let before = self.in_force.now();
+        let mut changes = before.config.changes(&next);
+        // What takes effect at the next start only is in force as it was, and compared as such.
+        self.rooms.keep_token(&before.config, &mut next, &mut changes);
+        let targets: Vec<TargetName> =
+            next.delivery.targets.iter().map(|target| target.name.clone()).collect();
+        let orphaned = self.rooms.orphans(&next, &targets);
+        if orphans == Orphans::Refuse && !orphaned.is_empty() {
+            return Err(ReloadRefused::Orphans(orphaned));
+        }
+
+        let same = |target: &TargetName| {
+            let table = format!("targets.{target}");
+            !changes.changed.contains(&table) && !changes.added.contains(&table)
+        };
+        let unchanged: BTreeSet<TargetName> =
+            targets.iter().filter(|target| same(target)).cloned().collect();
+        // The one step that can fail, and it changes nothing when it does.
+        let delivery = self.rooms.delivery.reload(&next.delivery, &unchanged).await;
+        delivery.map_err(|error| ReloadRefused::Failed(error.to_string()))?;
+        let sources: Vec<SourceName> =
+            next.ingest.sources.iter().map(|source| source.name.clone()).collect();
+        self.rooms.store.declare(&sources, &targets);
+        self.rooms.ingest.change(next.ingest.clone(), Routes::new(next.routes.clone()));
+        self.rooms.token.change(next.admin.token.clone());
+        let adopting = adopt(Arc::clone(&self.rooms.store), next.renames.clone());
+        self.rooms.drain.spawn("adopt", adopting);
+
+        // Counted again: callbacks may have been routed to a target until it was gone.
+        let orphaned = self.rooms.orphans(&next, &targets);
+        self.in_force.change(next);
+        if orphans == Orphans::Dead {
+            self.rooms.bury(&orphaned).await.map_err(|error| {
+                let changed = "relay.toml is in force, but not all that has no target was buried";
+                ReloadRefused::Failed(format!("{changed}: {error}"))
+            })?;
+        }
+        let Changes { added, changed, removed, needs_restart } = changes;
+        let warnings = warnings.iter().map(problem).collect();
+        Ok(ReloadReport { added, changed, removed, needs_restart, orphaned, warnings })
+    }
+
+    /// Reads the file on a thread of its own, for a disk may be slow.
+    async fn read(&self) -> Result<(Config, Vec<Problem>), ReloadRefused> {
+        let failed = |why: &str| ReloadRefused::Failed(format!("relay.toml was not read: {why}"));
+        let load = self.load.clone().ok_or_else(|| failed("it is not known where it is"))?;
+        let (tell, told) = oneshot::channel();
+        let work = move || drop(tell.send(load()));
+        let started = self.rooms.drain.spawn_thread("reload", work);
+        started.map_err(|error| failed(&error.to_string()))?;
+        let read = told.await.map_err(|_| failed("the reader ended early"))?;
+        read.map_err(|problems| ReloadRefused::Invalid(problems.iter().map(problem).collect()))
+    }
+}
+
+// === impl Rooms ===
+
+impl Rooms {
+    /// What targets that are not in `next` are owed, but for those that another takes over.
+    fn orphans(&self, next: &Config, targets: &[TargetName]) -> Vec<Orphaned> {
+        let renamed = next.renames.iter().map(|rename| rename.old.clone());
+        let known: Vec<TargetName> = targets.iter().cloned().chain(renamed).collect();
+        let orphans = self.store.orphans(&known);
+        orphans.iter().map(|(target, pending)| Orphaned::new(target, *pending)).collect()
+    }
+
+    async fn bury(&self, orphaned: &[Orphaned]) -> Result<(), StoreError> {
+        for orphan in orphaned {
+            let target = TargetName::new(&orphan.target);
+            while self.store.bury_orphans(&target).await? > 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// A listener that others reach stays guarded: without a token it would be open to them, and
+    /// where the file says it listens on loopback, it does so only after the next start.
+    fn keep_token(&self, before: &Config, next: &mut Config, changes: &mut Changes) {
+        if next.admin.token.is_none() && !self.loopback {
+            next.admin.token.clone_from(&before.admin.token);
+            changes.needs_restart.push("admin.token".to_owned());
+        }
+    }
+}
+
+fn problem(problem: &Problem) -> ReloadProblem {
+    ReloadProblem {
+        place: problem.place.to_string(),
+        message: problem.message.clone(),
+        remedy: problem.remedy.clone(),
+        rendered: problem.to_string(),
+    }
+}
+
+fn tell(report: &ReloadReport) {
+    for warning in &report.warnings {
+        tracing::warn!(place = warning.place, "{}", warning.message);
+    }
+    for Orphaned { target, pending } in &report.orphaned {
+        tracing::warn!(
+            target,
+            pending,
+            "{pending} deliveries wait for {target}, which is not in relay.toml any more"
+        );
+    }
+    if !report.needs_restart.is_empty() {
+        let keys = report.needs_restart.join(", ");
+        tracing::warn!(keys, "takes effect at the next start only: {keys}");
+    }
+    tracing::info!(
+        added = report.added.join(", "),
+        changed = report.changed.join(", "),
+        removed = report.removed.join(", "),
+        "reloaded relay.toml"
+    );
+}
+
+fn tell_refused(why: &ReloadRefused) {
+    match why {
+        ReloadRefused::Invalid(problems) => {
+            for problem in problems {
+                tracing::error!(place = problem.place, "{}", problem.message);
+            }
+        }
+        ReloadRefused::Orphans(orphaned) => {
+            for Orphaned { target, pending } in orphaned {
+                tracing::error!(target, pending, "{pending} deliveries wait for {target}");
+            }
+        }
+        ReloadRefused::Failed(_) => {}
+    }
+    tracing::error!(error = %why, "relay.toml was not reloaded; everything is as it was");
+}
