@@ -3,10 +3,7 @@
 use std::{
     collections::BTreeSet,
     panic::AssertUnwindSafe,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -320,14 +317,8 @@ impl Lanes {
                 .map_err(|error| StartError::Target { name: settings.name.clone(), error })?;
             let dial = Dial::default();
             dial.paused.store(paused.contains_key(&settings.name), Ordering::SeqCst);
-            ready.push(Shared {
-                target,
-                store: Arc::clone(&self.store),
-                clock: self.clock.clone(),
-                metrics,
-                dial: Arc::new(dial),
-                is_unsettled: AtomicBool::new(false),
-            });
+            let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
+            ready.push(Shared::new(target, store, clock, metrics, dial));
         }
         Ok(ready)
     }

@@ -6,7 +6,7 @@
 use std::{
     panic::AssertUnwindSafe,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -20,7 +20,7 @@ use tracing::{debug, error, info, warn};
 use crate::{
     clock::Clock,
     delivery::{
-        breaker::Sign,
+        breaker::{Breaker, BreakerState, Sign, Turn},
         dial::Dial,
         gate::Pass,
         metrics::{Led, TargetMetrics},
@@ -39,6 +39,8 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) metrics: TargetMetrics,
     pub(super) dial: Arc<Dial>,
+    /// Told by each errand before its slot is free: else the next would pass before it trips.
+    breaker: Mutex<Breaker>,
     /// Written by errands: whether the last settle they tried failed, so that it is said once.
     pub(super) is_unsettled: AtomicBool,
 }
@@ -52,8 +54,6 @@ pub(super) enum Ended {
         retry_at: Option<Timestamp>,
         /// What was wrong, if something was.
         failure: Option<Failure>,
-        /// What it says of the target.
-        sign: Sign,
     },
     /// No attempt was made, and nothing is to be settled.
     Deferred {
@@ -77,22 +77,23 @@ pub(super) struct Failure {
     pub(super) error: Option<String>,
 }
 
-/// Runs one errand.
-pub(super) async fn run(shared: Arc<Shared>, delivery: Delivery, pass: Pass) -> Ended {
+/// Runs one errand; `probe` says whether it is the one attempt of a tripped target.
+pub(super) async fn run(shared: Arc<Shared>, delivery: Delivery, pass: Pass, probe: bool) -> Ended {
     let number = delivery.attempts.saturating_add(1);
     let at = shared.clock.now();
     let began = Instant::now();
     let attempt = shared.target.way.attempt(&delivery, &*shared.store, at);
     let outcome = AssertUnwindSafe(attempt).catch_unwind().await.unwrap_or_else(|_| panicked());
     let took = began.elapsed();
-    // The exchange is over: the next one need not wait until this one is on disk.
-    drop(pass);
-
     let now = shared.clock.now();
     // The target's own time: what it stood still is no age.
     let since = later(delivery.since, delivery.stood);
     let standing = Standing { number, since, now, jitter: fastrand::f64() };
     let verdict = shared.target.rules.decide(&outcome.met, standing);
+    shared.note(Sign::of(&outcome.met, verdict == Verdict::Delivered), probe);
+    // The exchange is over: the next one need not wait until this one is on disk.
+    drop(pass);
+
     let (settlement, led, retry_at) = match verdict {
         Verdict::Delivered => (Settlement::Delivered, Led::Delivered, None),
         Verdict::Retry { at } => (Settlement::Retry { at }, Led::Retry, Some(at)),
@@ -115,11 +116,10 @@ pub(super) async fn run(shared: Arc<Shared>, delivery: Delivery, pass: Pass) -> 
     }
     let age = now.duration_since(delivery.since).try_into().unwrap_or_default();
     shared.metrics.settled(led, cause, took, age);
-    shared.tell(&delivery, &attempt, cause, verdict);
-    let sign = Sign::of(&outcome.met, led == Led::Delivered);
+    shared.log(&delivery, &attempt, cause, verdict);
     let Attempt { status, error, .. } = attempt;
     let failure = (led != Led::Delivered).then_some(Failure { cause, status, error });
-    Ended::Settled { retry_at, failure, sign }
+    Ended::Settled { retry_at, failure }
 }
 
 fn panicked() -> Outcome {
@@ -131,6 +131,55 @@ fn panicked() -> Outcome {
 // === impl Shared ===
 
 impl Shared {
+    pub(super) fn new(
+        target: Target,
+        store: Arc<dyn Store>,
+        clock: Clock,
+        metrics: TargetMetrics,
+        dial: Dial,
+    ) -> Self {
+        let breaker = Mutex::new(Breaker::new(target.breaker));
+        let is_unsettled = AtomicBool::new(false);
+        let shared =
+            Self { target, store, clock, metrics, dial: Arc::new(dial), breaker, is_unsettled };
+        shared.tell(shared.breaker().state());
+        shared
+    }
+
+    /// The breaker, for as long as it takes to ask it.
+    pub(super) fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A probe goes out.
+    pub(super) fn probes(&self) {
+        let mut breaker = self.breaker();
+        breaker.probes();
+        self.tell(breaker.state());
+    }
+
+    /// Tells the breaker what an attempt says of the target, and says when it turns.
+    pub(super) fn note(&self, sign: Sign, probe: bool) {
+        let name = &self.target.name;
+        let mut breaker = self.breaker();
+        let turn = breaker.note(sign, probe, self.clock.now());
+        self.tell(breaker.state());
+        drop(breaker);
+        match turn {
+            Some(Turn::Tripped) => warn!(
+                target = %name,
+                "target {name} is tripped: its events wait, and one is tried from time to time"
+            ),
+            Some(Turn::Recovered) => info!(target = %name, "target {name} takes events again"),
+            None => {}
+        }
+    }
+
+    fn tell(&self, state: BreakerState) {
+        self.dial.breaker.store(state.number(), Ordering::Relaxed);
+        self.metrics.breaker.set(state.number());
+    }
+
     /// Makes an outcome durable, however often it takes. False when the store is closed.
     async fn settle(&self, delivery: &Delivery, attempt: &Attempt, settlement: Settlement) -> bool {
         let name = &self.target.name;
@@ -160,7 +209,7 @@ impl Shared {
     }
 
     /// One line an attempt; above debug only where something is over that should not be.
-    fn tell(&self, delivery: &Delivery, attempt: &Attempt, cause: Cause, verdict: Verdict) {
+    fn log(&self, delivery: &Delivery, attempt: &Attempt, cause: Cause, verdict: Verdict) {
         let (id, name, number) = (delivery.event, &self.target.name, attempt.number);
         let duration_ms = attempt.took.as_millis();
         let cause = cause.as_str();

@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     delivery::{
-        breaker::{Admits, Breaker, Sign, Turn as BreakerTurn},
+        breaker::{Admits, Sign},
         buffer::{Buffer, Kind},
         errand::{self, Ended, Failure, Shared},
         gate::{Gate, Pass},
@@ -38,7 +38,6 @@ use crate::{
 pub(super) struct Lane {
     shared: Arc<Shared>,
     gate: Gate,
-    breaker: Breaker,
     /// Due, and waiting for the gate.
     buffer: Buffer,
     /// Being attempted or settled.
@@ -49,13 +48,23 @@ pub(super) struct Lane {
     look: (bool, bool),
     /// When the next one is due that is not held.
     next_at: Option<Timestamp>,
-    /// Whether what is too old was buried since the last probe.
-    swept: bool,
+    tripped: Tripped,
     paused: bool,
     /// How large the bodies of this target were when last fetched.
     body_bytes_mean: usize,
     health: Health,
     is_store_failing: bool,
+}
+
+/// Whether the target is tried, as the lane last saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tripped {
+    /// It is.
+    No,
+    /// It is not; what is too old is to be buried before the next probe.
+    Unswept,
+    /// That is done.
+    Swept,
 }
 
 /// An errand that is out.
@@ -80,16 +89,14 @@ impl Lane {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let target = &shared.target;
         let gate = Gate::new(target.concurrency, target.rate, shared.metrics.in_flight.clone());
-        let breaker = Breaker::new(target.breaker);
         Self {
             gate,
-            breaker,
             buffer: Buffer::default(),
             out: JoinSet::new(),
             ids: HashMap::new(),
             look: (true, true),
             next_at: None,
-            swept: false,
+            tripped: Tripped::No,
             paused: false,
             body_bytes_mean: BODY_BYTES_GUESS,
             health: Health::default(),
@@ -117,10 +124,9 @@ impl Lane {
             () = &mut stopping => return,
             () = self.line_up() => {}
         }
-        self.tell_breaker();
         let mut asking: Option<Asking> = None;
         loop {
-            self.heed_pause();
+            self.heed();
             if asking.is_none() {
                 asking = self.question();
             }
@@ -164,15 +170,27 @@ impl Lane {
         }
     }
 
-    /// Takes note of a pause that began or ended. What was fetched before it is fetched again after
-    /// it: how old it is has changed.
-    fn heed_pause(&mut self) {
+    /// Takes note of a pause that began or ended, and of a breaker that has opened. What was
+    /// fetched before a pause is fetched again after it: how old it is has changed.
+    fn heed(&mut self) {
         let paused = self.shared.dial.paused.load(Ordering::SeqCst);
         if paused != self.paused {
             self.paused = paused;
             self.buffer.clear();
             self.look = (true, true);
         }
+        match (self.admits(), self.tripped) {
+            (Admits::All, Tripped::No) => {}
+            (Admits::All, Tripped::Unswept | Tripped::Swept) => {
+                (self.tripped, self.look) = (Tripped::No, (true, true));
+            }
+            (_, Tripped::No) => self.tripped = Tripped::Unswept,
+            (_, Tripped::Unswept | Tripped::Swept) => {}
+        }
+    }
+
+    fn admits(&self) -> Admits {
+        self.shared.breaker().admits(self.shared.clock.now())
     }
 
     /// What is to be asked of the store now, if anything.
@@ -180,9 +198,9 @@ impl Lane {
         if self.paused {
             return None;
         }
-        match self.breaker.admits(self.shared.clock.now()) {
+        match self.admits() {
             Admits::NotBefore(_) | Admits::NotYet => None,
-            Admits::Probe if !self.swept => self.ask_lapsed(),
+            Admits::Probe if self.tripped != Tripped::Swept => self.ask_lapsed(),
             Admits::All | Admits::Probe => self.is_low().then(|| self.ask_due()),
         }
     }
@@ -221,7 +239,7 @@ impl Lane {
     }
 
     fn is_swept(&mut self) {
-        self.swept = true;
+        self.tripped = Tripped::Swept;
         self.look = (true, true);
     }
 
@@ -284,16 +302,16 @@ impl Lane {
         if self.paused || self.out.len() >= out_max {
             return None;
         }
-        match self.breaker.admits(self.shared.clock.now()) {
+        match self.admits() {
             Admits::All => self.buffer.next(self.gate.has_further_slot()),
-            Admits::Probe if self.swept => self.buffer.next(true),
+            Admits::Probe if self.tripped == Tripped::Swept => self.buffer.next(true),
             Admits::Probe | Admits::NotBefore(_) | Admits::NotYet => None,
         }
     }
 
     /// Sends the next one out, unless nobody may go any more.
     fn send(&mut self, kind: Kind, pass: Pass) {
-        let probe = match self.breaker.admits(self.shared.clock.now()) {
+        let probe = match self.admits() {
             Admits::All => false,
             Admits::Probe => true,
             Admits::NotBefore(_) | Admits::NotYet => return,
@@ -304,30 +322,33 @@ impl Lane {
         let Some(delivery) = self.buffer.pop(kind) else { return };
         self.gate.passed();
         if probe {
-            self.breaker.probes();
-            self.swept = false;
-            self.tell_breaker();
+            self.shared.probes();
+            self.tripped = Tripped::Unswept;
         }
         let out = Out { id: delivery.id, probe };
-        let task = self.out.spawn(errand::run(Arc::clone(&self.shared), delivery, pass));
+        let task = self.out.spawn(errand::run(Arc::clone(&self.shared), delivery, pass, probe));
         self.ids.insert(task.id(), out);
     }
 
     fn take_back(&mut self, ended: Result<(task::Id, Ended), JoinError>) {
         let name = &self.shared.target.name;
-        let (task, ended) = match ended {
-            Ok(ended) => ended,
+        let (task, ended, is_lost) = match ended {
+            Ok((task, ended)) => (task, ended, false),
             Err(error) => {
                 // The attempt's own panics are caught; this is one in settling. What became of it
                 // is not known, and settling is idempotent: the row says whether it is still due.
                 error!(target = %name, "an errand to {name} panicked: a fault of the relay");
-                (error.id(), Ended::Unsettled)
+                (error.id(), Ended::Unsettled, true)
             }
         };
-        let probe = self.ids.remove(&task).is_some_and(|out| out.probe);
+        let out = self.ids.remove(&task);
+        if is_lost && out.is_some_and(|out| out.probe) {
+            // It may have come to its end without telling: the breaker must not wait for it.
+            self.shared.note(Sign::None, true);
+        }
         match ended {
-            Ended::Settled { retry_at, failure, sign } => {
-                self.note(failure, sign, probe);
+            Ended::Settled { retry_at, failure } => {
+                self.note(failure);
                 if let Some(at) = retry_at {
                     self.due_again(at);
                 }
@@ -340,17 +361,13 @@ impl Lane {
                     );
                 }
                 self.buffer.put_back(delivery);
-                self.note_sign(Sign::None, probe);
             }
-            Ended::Unsettled => {
-                self.due_again(later(self.shared.clock.now(), STORE_PAUSE));
-                self.note_sign(Sign::None, probe);
-            }
+            Ended::Unsettled => self.due_again(later(self.shared.clock.now(), STORE_PAUSE)),
         }
     }
 
     /// Says once that the target fails, and once that it does no more.
-    fn note(&mut self, failure: Option<Failure>, sign: Sign, probe: bool) {
+    fn note(&mut self, failure: Option<Failure>) {
         let name = &self.shared.target.name;
         let now = self.shared.clock.now();
         let turn = match failure {
@@ -372,33 +389,6 @@ impl Lane {
         if let Some(failure) = failure {
             self.shared.dial.failed(now, failure);
         }
-        self.note_sign(sign, probe);
-    }
-
-    /// Tells the breaker, and says when it turns.
-    fn note_sign(&mut self, sign: Sign, probe: bool) {
-        let name = &self.shared.target.name;
-        match self.breaker.note(sign, probe, self.shared.clock.now()) {
-            Some(BreakerTurn::Tripped) => {
-                self.swept = false;
-                warn!(
-                    target = %name,
-                    "target {name} is tripped: its events wait, and one is tried from time to time"
-                );
-            }
-            Some(BreakerTurn::Recovered) => {
-                self.look = (true, true);
-                info!(target = %name, "target {name} takes events again");
-            }
-            None => {}
-        }
-        self.tell_breaker();
-    }
-
-    fn tell_breaker(&self) {
-        let state = self.breaker.state();
-        self.shared.dial.breaker.store(state.number(), Ordering::Relaxed);
-        self.shared.metrics.breaker.set(state.number());
     }
 
     fn due_again(&mut self, at: Timestamp) {
@@ -409,7 +399,7 @@ impl Lane {
     fn idle(&self, asking: bool) -> Option<Duration> {
         let now = self.shared.clock.now();
         let until = |at: Timestamp| at.duration_since(now).try_into().unwrap_or_default();
-        let idle = match self.breaker.admits(now) {
+        let idle = match self.admits() {
             _ if self.paused => POLL,
             Admits::NotYet => POLL,
             Admits::NotBefore(at) => until(at),

@@ -25,6 +25,8 @@ mod rereading;
 
 mod delivery;
 
+mod isolation;
+
 mod metrics;
 
 mod contract;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod connections;
+mod lanes;
 mod memory;
 mod receiver;
 mod requests;
@@ -28,6 +29,7 @@ use crate::{
         attempt::Way,
         breaker,
         client::Tls,
+        dial::Dial,
         dispatcher::keep_running,
         errand::Shared,
         format::Format,
@@ -422,14 +424,9 @@ fn scripted(script: fn(&Delivery) -> Outcome) -> World {
     let mut target = Target::new(&settings, &tls, &world.drain, connections).unwrap();
     target.way = Way::Scripted(script);
     world.registry = Metrics::new();
-    let shared = Shared {
-        target,
-        store: Arc::<Memory>::clone(&world.store),
-        clock: world.clock.clone(),
-        metrics: crate::delivery::metrics::Metrics::new(&world.registry).target(&settings),
-        dial: Arc::default(),
-        is_unsettled: false.into(),
-    };
+    let metrics = crate::delivery::metrics::Metrics::new(&world.registry).target(&settings);
+    let store = Arc::<Memory>::clone(&world.store);
+    let shared = Shared::new(target, store, world.clock.clone(), metrics, Dial::default());
     let (shared, drain) = (Arc::new(shared), world.drain.clone());
     world.drain.spawn("lane", async move { keep_running(&shared, &drain).await });
     world

@@ -3,6 +3,7 @@
 //! A backend's tests say [`conforms!`] with a function that makes a [`Backend`] with nothing in
 //! it yet; each sentence becomes a test of its own.
 
+mod lanes;
 mod upkeep;
 
 use std::{
@@ -109,6 +110,17 @@ macro_rules! conforms {
             a_call_is_erased_by_its_id_or_reference
             a_delivery_in_flight_of_an_erased_event_settles_into_nothing
             a_backup_taken_under_load_opens_with_all_that_was_durable
+            a_pause_is_told_over_restarts_until_it_ends
+            nothing_ages_while_its_target_is_paused
+            nothing_ages_while_its_target_is_not_configured
+            a_redrive_in_a_pause_begins_to_age_after_it
+            what_is_too_old_is_buried_with_the_last_error_of_its_target
+            first_attempts_do_not_hide_behind_further_ones
+            deliveries_of_a_call_are_due_one_at_a_time_in_order
+            what_has_no_call_waits_for_nobody
+            what_is_redriven_waits_for_its_turn
+            a_change_of_order_concerns_what_waits_already
+            whatever_ends_a_head_lets_the_next_go
         );
     };
     (@ $backend:expr; $($sentence:ident)+) => {
@@ -121,6 +133,7 @@ macro_rules! conforms {
     };
 }
 pub(crate) use conforms;
+pub(crate) use lanes::*;
 pub(crate) use upkeep::*;
 
 // === what the sentences are said with ===

@@ -148,6 +148,8 @@ async fn no_statement_of_the_road_scans_or_sorts_whatever_the_backlog() {
         include_str!("../group.rs"),
         include_str!("../amend.rs"),
         include_str!("../seen.rs"),
+        include_str!("../turns.rs"),
+        include_str!("../terms.rs"),
     ];
     let mut all: Vec<String> = sources.iter().flat_map(|source| statements(source)).collect();
     assert!(all.len() > 15, "{all:#?}");

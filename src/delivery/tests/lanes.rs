@@ -1,0 +1,302 @@
+//! Breaker, pause, rate and shares of a lane.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::{
+    delivery::{PauseError, TargetState, breaker::BreakerState, rate_limit::Rate},
+    store::StoreError,
+};
+
+const PROBE_AFTER: Duration = Duration::from_secs(30);
+
+fn breaking(url: &str) -> target::Settings {
+    let breaker = breaker::Settings { failures: 3, probe_after: PROBE_AFTER };
+    target::Settings { concurrency: 1, breaker, ..http("crm", url) }
+}
+
+fn breaker_of(world: &World) -> BreakerState {
+    world.handle.status()[0].breaker
+}
+
+async fn until(world: &World, state: BreakerState) {
+    eventually(state.as_str(), || breaker_of(world) == state).await;
+}
+
+/// Moves the clock; the lane looks up, whether it asks the store or not.
+fn move_on(world: &World, by: Duration) {
+    world.clock.advance(by);
+    *world.store.now.lock().unwrap() = world.clock.now();
+    world.store.wake(&TargetName::new("crm")).notify_one();
+}
+
+#[tokio::test]
+async fn a_tripped_target_is_left_alone_and_no_delivery_loses_an_attempt_by_it() {
+    let crm = Receiver::start(|_| Act::Answer(500, &[], b"")).await;
+    let world = World::start(vec![breaking(&crm.url)]);
+    for _ in 0..10 {
+        world.enqueue(&["crm"]);
+    }
+
+    until(&world, BreakerState::Tripped).await;
+
+    assert_eq!(crm.count(), 3);
+    let status = world.handle.status().remove(0);
+    assert_eq!((status.state, status.in_flight), (TargetState::Tripped, 0));
+    assert_eq!(status.last_error.unwrap().status, Some(500));
+    assert!(world.registry.page().contains(r#"hookswitch_target_breaker_state{target="crm"} 2"#));
+    move_on(&world, PROBE_AFTER.checked_sub(Duration::from_millis(1)).unwrap());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(crm.count(), 3);
+    let attempts: usize = world.store.rows("crm").iter().map(|row| row.attempts.len()).sum();
+    assert_eq!(attempts, 3);
+}
+
+#[tokio::test]
+async fn a_probe_is_exactly_one_request_and_its_success_opens_the_lane() {
+    let crm = Receiver::held(|n| if n < 3 { Act::Answer(500, &[], b"") } else { OK }).await;
+    let world = World::start(vec![target::Settings { concurrency: 4, ..breaking(&crm.url) }]);
+    for _ in 0..3 {
+        world.enqueue(&["crm"]);
+    }
+    eventually("three requests", || crm.count() == 3).await;
+    crm.release(3);
+    until(&world, BreakerState::Tripped).await;
+    for _ in 0..20 {
+        world.enqueue(&["crm"]);
+    }
+
+    move_on(&world, PROBE_AFTER);
+    until(&world, BreakerState::Probing).await;
+    eventually("the probe", || crm.count() == 4).await;
+    for _ in 0..20 {
+        world.enqueue(&["crm"]);
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!((crm.count(), world.handle.status()[0].in_flight), (4, 1));
+    crm.release(1);
+
+    until(&world, BreakerState::Admitting).await;
+    crm.release(1_000);
+    world.delivered("crm", 43).await;
+}
+
+#[tokio::test]
+async fn a_probe_that_fails_leaves_it_tripped_for_as_long_again() {
+    let crm = Receiver::start(|_| Act::Reset).await;
+    let world = World::start(vec![breaking(&crm.url)]);
+    for _ in 0..6 {
+        world.enqueue(&["crm"]);
+    }
+    until(&world, BreakerState::Tripped).await;
+
+    move_on(&world, PROBE_AFTER);
+    eventually("the probe", || crm.count() == 4).await;
+    until(&world, BreakerState::Tripped).await;
+    move_on(&world, PROBE_AFTER);
+    eventually("the next", || crm.count() == 5).await;
+    until(&world, BreakerState::Tripped).await;
+}
+
+#[tokio::test]
+async fn what_is_refused_for_its_own_sake_does_not_trip_its_target() {
+    let crm = Receiver::start(|_| Act::Answer(422, &[], b"")).await;
+    let world = World::start(vec![breaking(&crm.url)]);
+    for _ in 0..10 {
+        world.enqueue(&["crm"]);
+    }
+
+    eventually("all of them", || crm.count() == 10).await;
+    assert_eq!(breaker_of(&world), BreakerState::Admitting);
+}
+
+#[tokio::test]
+async fn what_expires_while_tripped_says_so_with_the_last_error_of_the_target() {
+    let crm = Receiver::start(|_| Act::Answer(502, &[], b"")).await;
+    let mut settings = breaking(&crm.url);
+    settings.retry.give_up_after = Some(Duration::from_hours(1));
+    let world = World::start(vec![settings]);
+    for _ in 0..8 {
+        world.enqueue(&["crm"]);
+    }
+    until(&world, BreakerState::Tripped).await;
+
+    move_on(&world, Duration::from_hours(1));
+
+    let buried = State::Dead(BuryReason::ExpiredWhileTripped);
+    eventually("the burials", || world.store.count("crm", buried) == 8).await;
+    assert_eq!(crm.count(), 3);
+    assert!(world.store.rows("crm").iter().all(|row| row.said.is_some()));
+    let line = r#"hookswitch_dead_letters_total{reason="expired_while_tripped",target="crm"} 8"#;
+    eventually("the counter", || world.registry.page().contains(line)).await;
+}
+
+#[tokio::test]
+async fn a_paused_target_queues_says_so_and_goes_on_where_it_was() {
+    let crm = Receiver::start(|_| OK).await;
+    let world = World::start(vec![http("crm", &crm.url)]);
+    let name = TargetName::new("crm");
+
+    assert_eq!(world.handle.pause(&name).await, Ok(true));
+    assert_eq!(world.handle.pause(&name).await, Ok(false));
+    for _ in 0..5 {
+        world.enqueue(&["crm"]);
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(crm.count(), 0);
+    let status = world.handle.status().remove(0);
+    assert_eq!(status.state, TargetState::Paused);
+    assert!(status.paused_since.is_some());
+
+    assert_eq!(world.handle.resume(&name).await, Ok(true));
+
+    world.delivered("crm", 5).await;
+    assert_eq!(world.handle.status()[0].state, TargetState::Delivering);
+    let nobody = TargetName::new("nobody");
+    assert_eq!(world.handle.pause(&nobody).await, Err(PauseError::Unknown(nobody)));
+}
+
+#[tokio::test]
+async fn a_pause_lasts_over_a_restart() {
+    let crm = Receiver::start(|_| OK).await;
+    let world = World::start(vec![http("crm", &crm.url)]);
+    let name = TargetName::new("crm");
+    world.handle.pause(&name).await.unwrap();
+    assert!(world.drain.finish(Duration::from_secs(10)).await);
+
+    let world = World::start_with(vec![http("crm", &crm.url)], world.store);
+    world.enqueue(&["crm"]);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(crm.count(), 0);
+
+    world.handle.resume(&name).await.unwrap();
+    world.delivered("crm", 1).await;
+}
+
+#[tokio::test]
+async fn a_paused_week_buries_nothing() {
+    let crm = Receiver::start(|n| if n == 0 { Act::Answer(500, &[], b"") } else { OK }).await;
+    let mut settings = http("crm", &crm.url);
+    settings.retry.give_up_after = Some(Duration::from_hours(72));
+    let world = World::start(vec![settings]);
+    *world.store.now.lock().unwrap() = world.clock.now();
+    let name = TargetName::new("crm");
+    world.enqueue(&["crm"]);
+    world.attempted("crm", 1).await;
+    world.handle.pause(&name).await.unwrap();
+    world.enqueue(&["crm"]);
+    move_on(&world, Duration::from_hours(7 * 24));
+
+    world.handle.resume(&name).await.unwrap();
+
+    world.delivered("crm", 2).await;
+}
+
+#[tokio::test]
+async fn a_new_event_does_not_wait_for_retries_that_hang() {
+    let crm = Receiver::start(|n| match n {
+        0..8 => Act::Answer(500, &[], b""),
+        8..14 => Act::Hang,
+        _ => OK,
+    })
+    .await;
+    let mut settings = http("crm", &crm.url);
+    settings.concurrency = 8;
+    let world = World::start(vec![settings]);
+    for _ in 0..8 {
+        world.enqueue(&["crm"]);
+    }
+    eventually("eight failures", || {
+        world.store.rows("crm").iter().all(|row| row.attempts.len() == 1)
+    })
+    .await;
+
+    move_on(&world, Duration::from_secs(6));
+    eventually("the retries that may", || crm.count() == 14).await;
+    world.enqueue(&["crm"]);
+
+    world.delivered("crm", 1).await;
+    assert_eq!(world.handle.status()[0].in_flight, 6);
+}
+
+#[tokio::test]
+async fn no_more_attempts_are_made_than_the_rate_allows() {
+    let crm = Receiver::start(|_| OK).await;
+    let rate = Rate { attempts: 20, per: Duration::from_millis(500) };
+    let world = World::start(vec![target::Settings { rate: Some(rate), ..http("crm", &crm.url) }]);
+    let began = tokio::time::Instant::now();
+
+    for _ in 0..61 {
+        world.enqueue(&["crm"]);
+    }
+    world.delivered("crm", 61).await;
+
+    // Earlier would be wrong however busy the machine is; later is not judged.
+    assert!(began.elapsed() >= Duration::from_millis(1_500));
+}
+
+#[tokio::test]
+async fn a_lane_that_panics_is_counted_and_begun_anew() {
+    let crm = Receiver::start(|_| OK).await;
+    let world = World::start(vec![http("crm", &crm.url)]);
+    world.looked("crm").await;
+    world.store.due_panics.store(1, Ordering::SeqCst);
+
+    world.enqueue(&["crm"]);
+
+    world.delivered("crm", 1).await;
+    let line = r#"hookswitch_lane_restarts_total{target="crm"} 1"#;
+    assert!(world.registry.page().contains(line), "{}", world.registry.page());
+}
+
+#[tokio::test]
+async fn targets_come_change_and_go_while_the_others_run() {
+    let (crm, new, bi) = (
+        Receiver::held(|_| OK).await,
+        Receiver::start(|_| OK).await,
+        Receiver::start(|_| OK).await,
+    );
+    let world = World::start(vec![
+        target::Settings { concurrency: 1, ..http("crm", &crm.url) },
+        http("gone", &bi.url),
+    ]);
+    for _ in 0..3 {
+        world.enqueue(&["crm"]);
+    }
+    eventually("a request that is out", || crm.count() == 1).await;
+
+    let targets = vec![http("bi", &bi.url), http("crm", &new.url)];
+    world.handle.reload(&Settings { targets }, &BTreeSet::new()).await.unwrap();
+    world.enqueue(&["bi"]);
+    world.delivered("bi", 1).await;
+    let names: Vec<_> = world.handle.status().iter().map(|status| status.name.clone()).collect();
+    assert_eq!(names, [TargetName::new("bi"), TargetName::new("crm")]);
+    // The new lane waits for the old one: two would be over the limit together.
+    assert_eq!(new.count(), 0);
+    crm.release(1);
+
+    world.delivered("crm", 3).await;
+    assert_eq!((crm.count(), new.count()), (1, 2));
+    world.enqueue(&["gone"]);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(world.store.count("gone", State::Pending), 1);
+}
+
+#[tokio::test]
+async fn a_reload_that_cannot_be_leaves_everything_as_it_is() {
+    let crm = Receiver::start(|_| OK).await;
+    let world = World::start(vec![http("crm", &crm.url)]);
+    let mut wrong = http("bi", &crm.url);
+    if let Place::Http(http) = &mut wrong.place {
+        let token = crate::secret::Secret::new(b"line\nbreak".to_vec());
+        http.auth = Some(target::Auth::Bearer(token));
+    }
+
+    let settings = Settings { targets: vec![wrong] };
+    assert!(world.handle.reload(&settings, &BTreeSet::new()).await.is_err());
+
+    world.enqueue(&["crm"]);
+    world.delivered("crm", 1).await;
+    assert_eq!(world.handle.status().len(), 1);
+    assert_eq!(PauseError::from(StoreError::Closed).to_string(), StoreError::Closed.to_string());
+}
