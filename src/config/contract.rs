@@ -524,7 +524,16 @@ pub static ROUTE: Table = Table {
             Kind::List(&Kind::Status),
             "The statuses it takes; else every one.",
         ),
-        Key::later("when", Kind::Text, "A CEL expression over the event."),
+        Key::optional(
+            "provider",
+            Kind::List(&Kind::Text),
+            "The providers whose events it takes; else every one.",
+        ),
+        Key::optional(
+            "when",
+            Kind::Text,
+            "What else must hold of an event: an expression in CEL over its fields.",
+        ),
         Key::required("to", Kind::List(&Kind::Target), "The targets its events go to."),
     ],
 };

@@ -38,6 +38,7 @@ mod source;
 mod store;
 mod target;
 mod value;
+mod when;
 
 #[cfg(test)]
 mod tests;

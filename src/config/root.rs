@@ -152,7 +152,13 @@ fn read(reading: &Reading<'_>, tree: &DeTable<'_>) -> Option<Config> {
     let targets: Option<Vec<TargetSettings>> =
         every(&target_nodes, &target_tables, |table| target::read(table.name, &table.fields));
 
-    let names = Names { sources: names(&source_nodes), targets: names(&target_nodes) };
+    let providers = sources.as_ref().map(|sources| {
+        let of = |source: &SourceSettings| {
+            (source.name.as_str().to_owned(), source.reading.name().to_owned())
+        };
+        sources.iter().map(of).collect()
+    });
+    let names = Names { sources: names(&source_nodes), targets: names(&target_nodes), providers };
     let routes = routes(&root, &names);
     let renames = renames(&target_tables, &names.targets);
 
@@ -166,7 +172,7 @@ fn read(reading: &Reading<'_>, tree: &DeTable<'_>) -> Option<Config> {
         same_address(reading, &root, server.listen, admin.listen);
     }
     if let Some(routes) = &routes {
-        unreached(reading, &source_tables, &target_tables, routes);
+        unreached(reading, (&source_tables, sources.as_deref()), &target_tables, routes);
     }
     if let (Some(store), Some(targets)) = (&store, &targets) {
         short_retention(reading, &root, store.settings.retention, (&target_tables, targets));
@@ -404,13 +410,17 @@ fn place(root: &Fields<'_>, table: &str, key: &str) -> Option<Spot> {
 
 fn unreached(
     reading: &Reading<'_>,
-    sources: &[Named<'_>],
+    (sources, settings): (&[Named<'_>], Option<&[SourceSettings]>),
     targets: &[Named<'_>],
     routes: &[crate::route::Settings],
 ) {
     for source in sources {
+        let read = settings.into_iter().flatten().find(|read| read.name.as_str() == source.name);
+        let provider = read.map(|read| read.reading.name());
         let takes = |route: &crate::route::Settings| {
-            route.from.is_empty() || route.from.iter().any(|from| from.as_str() == source.name)
+            (route.from.is_empty() || route.from.iter().any(|from| from.as_str() == source.name))
+                && (route.provider.is_empty()
+                    || provider.is_none_or(|provider| route.provider.contains(provider)))
         };
         if !routes.iter().any(takes) {
             reading.warn_missing(

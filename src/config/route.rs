@@ -1,12 +1,14 @@
 //! `[[routes]]`.
 
+use std::collections::BTreeSet;
+
 use super::{
-    contract::ROUTE,
+    contract::{PROVIDERS, ROUTE},
     fields::{Fields, Node},
-    value,
+    value, when,
 };
 use crate::{
-    event::SourceName,
+    event::{SourceName, Status},
     route::{Settings, TargetName},
 };
 
@@ -15,6 +17,8 @@ use crate::{
 pub(super) struct Names {
     pub(super) sources: Vec<String>,
     pub(super) targets: Vec<String>,
+    /// What the events of each source call their provider; `None` when a source could not be read.
+    pub(super) providers: Option<Vec<(String, String)>>,
 }
 
 /// Reads the table at `node`, the `number`th from 1.
@@ -25,6 +29,14 @@ pub(super) fn read(node: &Node<'_>, number: usize, names: &Names) -> Option<Sett
         every(node, |node| known(node, "source", &names.sources), "every source")
     });
     let status = fields.get("status", |node| every(node, value::status, "every status"));
+    let provider =
+        fields.get("provider", |node| every(node, |node| provider(node, names), "every provider"));
+    let list =
+        |list: Option<Vec<String>>| -> BTreeSet<String> { list.into_iter().flatten().collect() };
+    let (from, provider) = (list(from), list(provider));
+    let status: BTreeSet<Status> = status.into_iter().flatten().collect();
+    let asked = when::Asked { providers: asked(&from, &provider, names), status: &status };
+    let when = fields.node("when").map(|node| when::read(&node, &asked));
     let to = fields.get("to", |node| {
         let targets = value::some(node, |node| known(node, "target", &names.targets))?;
         distinct(node, &targets)?;
@@ -32,8 +44,13 @@ pub(super) fn read(node: &Node<'_>, number: usize, names: &Names) -> Option<Sett
     });
     Some(Settings {
         name,
-        from: from.into_iter().flatten().map(|name| SourceName::new(&name)).collect(),
-        status: status.into_iter().flatten().collect(),
+        from: from.iter().map(|name| SourceName::new(name)).collect(),
+        provider,
+        status,
+        when: match when {
+            Some(read) => Some(read?),
+            None => None,
+        },
         to: to?.iter().map(|name| TargetName::new(name)).collect(),
     })
 }
@@ -74,4 +91,38 @@ fn known(node: &Node<'_>, what: &str, names: &[String]) -> Option<String> {
     }
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     node.undefined(what, name, &names)
+}
+
+/// A preset, or what the events of a custom source call theirs.
+fn provider(node: &Node<'_>, names: &Names) -> Option<String> {
+    let word = value::text(node)?;
+    let presets = PROVIDERS.now.iter().copied().filter(|name| *name != "custom");
+    let Some(sources) = &names.providers else { return Some(word) };
+    let mut known: Vec<&str> = presets.collect();
+    for (_, provider) in sources {
+        if !known.contains(&provider.as_str()) {
+            known.push(provider);
+        }
+    }
+    if !known.contains(&word.as_str()) {
+        return node.unknown_word("provider", &word, &known);
+    }
+    if !sources.iter().any(|(_, provider)| *provider == word) {
+        node.reading.warn(
+            &node.spot(),
+            format!("no source has the provider \"{word}\""),
+            "no event comes of it; add a source, or remove this",
+        );
+    }
+    Some(word)
+}
+
+/// The providers whose events reach this route; empty is any.
+fn asked(from: &BTreeSet<String>, provider: &BTreeSet<String>, names: &Names) -> BTreeSet<String> {
+    if !provider.is_empty() || from.is_empty() {
+        return provider.clone();
+    }
+    let sources = names.providers.iter().flatten();
+    let of_these = sources.filter(|(source, _)| from.contains(source));
+    of_these.map(|(_, provider)| provider.clone()).collect()
 }

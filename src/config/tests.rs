@@ -484,6 +484,43 @@ fn a_file_that_cannot_be_read_is_one_problem() {
     assert!(load("latin.toml", Some(b"a = \"\xe4\"")).contains("not UTF-8 text from byte 5 on"));
 }
 
+// === Conditions of routes ===
+
+/// A relay with one route that has these lines.
+fn with_route(lines: &str) -> Result<(Config, Vec<Problem>), Problems> {
+    parse(&SHIPPED.replace("name = \"everything\"", &format!("name = \"everything\"\n{lines}")))
+}
+
+#[test]
+fn a_condition_that_may_meet_a_null_is_warned_of_and_one_that_asks_first_is_not() {
+    let warned = |when: &str| {
+        let (_, warnings) = with_route(&format!("when = '{when}'")).unwrap();
+        warnings.iter().map(|warning| warning.message.clone()).collect::<Vec<_>>()
+    };
+    let of = |field: &str| {
+        vec![format!("`{field}` can be null or absent: the condition fails on such an event")]
+    };
+
+    let seconds = "data.call.duration_seconds";
+    assert_eq!(warned(&format!("{seconds} > 10")), of(seconds));
+    assert_eq!(warned(&format!("{seconds} != null && {seconds} > 10")), [""; 0]);
+    assert_eq!(warned("data.agent.name == \"Ada\""), of("data.agent"));
+    assert_eq!(warned("data.extra.Skill == \"a\""), of("data.extra.Skill"));
+    assert_eq!(warned("has(data.extra.Skill) && data.extra.Skill == \"a\""), [""; 0]);
+    assert_eq!(warned("data.call.status == \"completed\""), [""; 0]);
+}
+
+#[test]
+fn a_condition_is_tried_on_the_events_its_route_takes_and_on_no_others() {
+    let when = "when = 'data.meeting.host == \"host@example.com\"'";
+
+    let (_, everyone) = with_route(when).unwrap();
+    let (_, nobody) = with_route(&format!("status = [\"ringing\"]\n{when}")).unwrap();
+
+    assert_eq!(everyone.len(), 1);
+    assert_eq!(nobody, []);
+}
+
 // === Hand-broken files ===
 
 /// Each `tests/fixtures/config/*.toml` beside what is said about it. After a change of wording,

@@ -30,7 +30,7 @@ use crate::{
     },
     provider::auth::{self, Denied, Head},
     route::Routes,
-    store::{Admission, Receipt, Store, StoredRequest},
+    store::{Admission, Fate, Receipt, Store, StoredRequest},
 };
 
 /// What every request of the relay shares.
@@ -83,6 +83,11 @@ impl Accept {
             Understood::Denied(denied) => return Err(Refused::Denied(denied)),
             Understood::NotTaken => return Err(Refusal::MethodNotAllowed.into()),
         };
+        if let Fate::Readable { failed_routes, .. } = &admission.fate {
+            for route in failed_routes {
+                context.metrics.route_failed(route);
+            }
+        }
         // The permit lives in the head's extensions: it is held until the commit is known.
         let receipt = context.commit(admission).await;
         drop(head);

@@ -16,6 +16,7 @@ pub(super) struct IngestMetrics {
     requests: IntCounterVec,
     duration: HistogramVec,
     body_bytes: HistogramVec,
+    route_errors: IntCounterVec,
     /// Callbacks that hold a permit.
     pub(super) in_flight: IntGauge,
     /// Open connections.
@@ -56,6 +57,11 @@ impl IngestMetrics {
                 &["source"],
                 BODY_BYTES,
             ),
+            route_errors: metrics.counters(
+                "route_errors_total",
+                "Events on which a route's condition failed; the route did not take them.",
+                &["route"],
+            ),
             in_flight: metrics
                 .gauge("ingest_in_flight", "Callbacks that are being read or stored now."),
             connections: metrics.gauge("ingest_connections", "Connections open now."),
@@ -82,6 +88,24 @@ impl IngestMetrics {
             acked,
             duration: self.duration.with_label_values(&[name]),
             body_bytes: self.body_bytes.with_label_values(&[name]),
+        }
+    }
+
+    /// The series of these routes, at 0 from the start.
+    pub(super) fn declare_routes<'r>(&self, names: impl Iterator<Item = &'r str>) {
+        for name in names {
+            self.route_errors.with_label_values(&[name]);
+        }
+    }
+
+    /// Counts an event that a route could not judge. Says so in the log at the first, second,
+    /// fourth, …: a condition that fails on every event must not fill the disk with lines.
+    pub(super) fn route_failed(&self, route: &str) {
+        let counter = self.route_errors.with_label_values(&[route]);
+        counter.inc();
+        let so_far = counter.get();
+        if so_far.is_power_of_two() {
+            tracing::warn!(route, so_far, "the condition of a route failed on an event");
         }
     }
 

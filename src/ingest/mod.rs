@@ -140,6 +140,7 @@ impl fmt::Debug for Handle {
 impl House {
     /// The road by these settings.
     fn road(&self, settings: Settings, routes: Routes) -> impl stack::Road + use<> {
+        self.metrics.declare_routes(routes.names());
         let half = self.max_in_flight / 2;
         let sources: Vec<_> = settings
             .sources

@@ -11,7 +11,7 @@ use crate::{
         self, Callback, Decoded, Document, Handshake, Unreadable,
         auth::{self, Body, Denied, Head},
     },
-    route::Routes,
+    route::{Chosen, Facts, Routes},
     store::{Admission, CallFacts, Fate, Fingerprint, StoredEvent, StoredRequest},
 };
 
@@ -120,10 +120,14 @@ fn decode(
     let Decoded { event, fingerprint } =
         provider::normalise(&settings.reading, document, envelope.clone());
     let json = event.to_json().map_err(|_| Unreadable::Unsupported.as_str())?;
+    let asked =
+        Facts { source: &settings.name, provider: &event.data.provider, status: event.status() };
+    let Chosen { targets, failed } = routes.choose(asked, &json);
     let fate = Fate::Readable {
         json: Bytes::from(json),
         facts: facts(&event),
-        targets: routes.targets(&settings.name, event.status()),
+        targets,
+        failed_routes: failed,
     };
     Ok((fate, fingerprint.map(Fingerprint)))
 }

@@ -42,6 +42,8 @@ pub enum Fate {
         facts: CallFacts,
         /// The targets its routes name, each once; empty is an unrouted event, which is kept.
         targets: Vec<TargetName>,
+        /// The routes whose condition failed on it, by name: operators find the event by them.
+        failed_routes: Vec<String>,
     },
     /// It could not be read, and is kept as it came until a person has looked.
     Quarantined {

@@ -42,6 +42,8 @@ pub struct EventFilter {
     pub status: Option<Status>,
     /// With this `call.id` or `call.reference`.
     pub call: Option<String>,
+    /// On which the condition of the route of this name failed.
+    pub failed_route: Option<String>,
     /// Accepted at this instant or later.
     pub since: Option<Timestamp>,
     /// Accepted before this instant.
@@ -107,6 +109,8 @@ pub struct EventSummary {
     pub reason: Option<String>,
     /// What it is searched by; absent while quarantined.
     pub facts: Option<CallFacts>,
+    /// The routes whose condition failed on it.
+    pub failed_routes: Vec<String>,
 }
 
 /// Where a delivery stands.

@@ -150,6 +150,7 @@ fn callback(clock: &Clock, routed: bool) -> Admission {
         fingerprint: None,
         dedupe_window: Duration::ZERO,
         fate: Fate::Readable {
+            failed_routes: Vec::new(),
             json: text,
             facts: CallFacts {
                 status: Status::Completed,

@@ -57,7 +57,9 @@ fn what_can_be_read_now_becomes_its_event_under_its_id_and_without_its_secrets()
     assert_eq!((admission.id, admission.received_at), (event.id, event.received_at));
     assert_eq!(admission.request, event.request);
     assert!(admission.fingerprint.is_some());
-    let Fate::Readable { json, targets, facts } = admission.fate else { panic!("it is readable") };
+    let Fate::Readable { json, targets, facts, .. } = admission.fate else {
+        panic!("it is readable")
+    };
     assert_eq!(targets, [TargetName::new("crm")]);
     assert_eq!(facts.call_id.as_deref(), Some("call.1"));
     let json = String::from_utf8(json.to_vec()).unwrap();

@@ -2,6 +2,12 @@
 
 use std::fs;
 
+use hookswitch::{
+    clock::Clock,
+    config::{Config, Environment},
+    metrics::Metrics,
+    store::{EventFilter, Order, Settings as StoreSettings, Store as _, sqlite::Sqlite},
+};
 use serde_json::{Value, json};
 
 use crate::harness::{Page, Setup, Target, callback, eventually, post};
@@ -124,6 +130,78 @@ async fn an_event_that_no_route_takes_is_kept_and_counted() {
     let unrouted = [("source", "calls"), ("state", "unrouted")];
     assert_eq!(page.get("hookswitch_events", &unrouted), 1.0);
     page.assert_balanced(&["calls"], &["crm"]);
+}
+
+#[tokio::test]
+async fn a_route_takes_the_events_its_provider_status_and_condition_name() {
+    let (long, other) = (Target::answering(200).await, Target::answering(200).await);
+    let setup = Setup::new()
+        .table(&format!("[targets.long]\nurl = \"{}\"", long.url()))
+        .table(&format!("[targets.other]\nurl = \"{}\"", other.url()))
+        .table(
+            "[[routes]]\nname = \"long calls\"\nprovider = [\"11x\"]\nstatus = [\"completed\"]\n\
+             when = 'data.call.duration_seconds != null && data.call.duration_seconds > 10'\n\
+             to = [\"long\"]",
+        )
+        .table("[[routes]]\nname = \"others\"\nprovider = [\"plum\"]\nto = [\"other\"]");
+    let relay = setup.start().await;
+    let lasting = |id: &str, seconds: u32| {
+        let mut body = callback(id);
+        body["duration"] = json!(seconds);
+        body
+    };
+
+    let short = post(&relay.url(), &lasting("call.1", 9)).await;
+    let ack = post(&relay.url(), &lasting("call.2", 11)).await;
+
+    assert_eq!(short.status, 200);
+    long.received(1).await;
+    assert_eq!(long.ids(), [ack.id()].into());
+    assert!(other.got().is_empty());
+    let page = relay.metrics().await;
+    let unrouted = [("source", "calls"), ("state", "unrouted")];
+    assert_eq!(page.get("hookswitch_events", &unrouted), 1.0);
+    assert_eq!(page.get("hookswitch_route_errors_total", &[("route", "long calls")]), 0.0);
+    assert_eq!(page.get("hookswitch_route_errors_total", &[("route", "others")]), 0.0);
+}
+
+#[tokio::test]
+async fn an_event_that_a_condition_fails_on_is_kept_counted_and_found_by_its_route() {
+    let target = Target::answering(200).await;
+    let setup = Setup::new()
+        .table(
+            "[[routes]]\nname = \"by skill\"\nwhen = 'data.extra.skill == \"sales\"'\n\
+             to = [\"crm\"]",
+        )
+        .target("crm", &target, "");
+    let relay = setup.start().await;
+
+    let ack = post(&relay.url(), &callback("call.1")).await;
+    let mut with_skill = callback("call.2");
+    with_skill["skill"] = json!("sales");
+    post(&relay.url(), &with_skill).await;
+
+    target.received(2).await;
+    let page = relay.metrics().await;
+    assert_eq!(page.get("hookswitch_route_errors_total", &[("route", "by skill")]), 1.0);
+    relay.stop().await;
+    let store = Sqlite::open(&settings(&setup), Clock::system(), &Metrics::new(), None).unwrap();
+    let failed = |route: &str| EventFilter {
+        failed_route: Some(route.to_owned()),
+        ..EventFilter::default()
+    };
+    let of_skill = store.events(failed("by skill"), Order::OldestFirst, None, 9).await.unwrap();
+    let of_another = store.events(failed("by"), Order::OldestFirst, None, 9).await.unwrap();
+    assert_eq!(of_skill.events.len(), 1);
+    assert_eq!(of_skill.events[0].id.to_string(), ack.id());
+    assert_eq!(of_skill.events[0].failed_routes, ["by skill"]);
+    assert!(of_another.events.is_empty());
+    store.close().await.unwrap();
+}
+
+fn settings(setup: &Setup) -> StoreSettings {
+    let environment = Environment::given::<String, String>([]);
+    Config::parse("relay.toml", &setup.text(), &environment).unwrap().0.store
 }
 
 #[tokio::test]

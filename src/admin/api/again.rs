@@ -30,6 +30,8 @@ pub(super) struct ReplayOrder {
     number: Option<String>,
     /// With a delivery for this target.
     target: Option<String>,
+    /// On which the condition of the route of this name failed.
+    failed_route: Option<String>,
     /// Accepted at this instant or later (RFC 3339).
     since: Option<String>,
     /// Accepted before this instant (RFC 3339).
@@ -165,6 +167,7 @@ pub(super) async fn replay(
         number: order.number,
         target: target(&desk, order.target.as_deref())?,
         reason: None,
+        failed_route: order.failed_route,
         since: instant(order.since.as_deref(), "since")?,
         until: instant(order.until.as_deref(), "until")?,
     };

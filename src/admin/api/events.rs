@@ -43,6 +43,8 @@ pub(super) struct EventQuery {
     target: Option<String>,
     /// Quarantined for this reason.
     reason: Option<String>,
+    /// On which the condition of the route of this name failed.
+    failed_route: Option<String>,
     /// Accepted at this instant or later (RFC 3339).
     since: Option<String>,
     /// Accepted before this instant (RFC 3339).
@@ -201,6 +203,7 @@ pub(super) async fn list_events(
         target: target(&desk, asked.target.as_deref())?,
         number: asked.number,
         reason: asked.reason,
+        failed_route: asked.failed_route,
     };
     let orders = [Order::NewestFirst, Order::OldestFirst];
     let order = word("order", &orders, order_word, asked.order.as_deref())?.unwrap_or_default();

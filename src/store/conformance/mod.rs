@@ -186,6 +186,7 @@ pub(crate) fn admission(clock: &Clock, targets: &[&str]) -> Admission {
                 to: Some("+61355500101".to_owned()),
             },
             targets: targets.iter().copied().map(target).collect(),
+            failed_routes: Vec::new(),
         },
     }
 }
@@ -935,13 +936,18 @@ pub(crate) async fn events_are_listed_by_what_is_asked_of_them(backend: &dyn Bac
     let unreadable = commit(&*store, quarantined(clock)).await.id();
     clock.advance(second(1));
     let mut busy = admission(clock, &[]);
-    let Fate::Readable { facts, .. } = &mut busy.fate else { panic!("it is readable") };
+    let Fate::Readable { facts, failed_routes, .. } = &mut busy.fate else {
+        panic!("it is readable")
+    };
+    *failed_routes = vec!["sales results".to_owned(), "all".to_owned()];
     facts.status = Status::Busy;
     facts.call_id = Some("call-2".to_owned());
     let busy = commit(&*store, busy).await.id();
 
     let any = EventFilter::default;
-    let cases: [(EventFilter, &[EventId]); 8] = [
+    let cases: [(EventFilter, &[EventId]); 10] = [
+        (EventFilter { failed_route: Some("all".to_owned()), ..any() }, &[busy]),
+        (EventFilter { failed_route: Some("results".to_owned()), ..any() }, &[]),
         (EventFilter { source: Some(source("plum-us")), ..any() }, &[elsewhere]),
         (EventFilter { state: Some(EventState::Quarantined), ..any() }, &[unreadable]),
         (EventFilter { state: Some(EventState::Routed), ..any() }, &[routed]),

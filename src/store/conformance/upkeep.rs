@@ -11,12 +11,13 @@ const PAST_DEAD_RETENTION: Duration = Duration::from_hours(91 * 24);
 
 /// The admission that `event` becomes when it is read again.
 fn reread(first: &Admission, targets: &[&str]) -> Admission {
-    let Fate::Readable { json, facts, .. } = admission(&Clock::manual(first.received_at), &[]).fate
+    let Fate::Readable { json, facts, failed_routes, .. } =
+        admission(&Clock::manual(first.received_at), &[]).fate
     else {
         panic!("it is readable")
     };
     let targets = targets.iter().copied().map(target).collect();
-    Admission { fate: Fate::Readable { json, facts, targets }, ..first.clone() }
+    Admission { fate: Fate::Readable { json, facts, targets, failed_routes }, ..first.clone() }
 }
 
 async fn pass(store: &dyn Store) -> Purged {

@@ -92,7 +92,9 @@ impl Group<'_> {
     }
 
     fn release(&mut self, admission: &Admission) -> Result<u64, Fault> {
-        let Fate::Readable { json, facts, targets } = &admission.fate else { return Ok(0) };
+        let Fate::Readable { json, facts, targets, failed_routes } = &admission.fate else {
+            return Ok(0);
+        };
         let waiting: Option<(i64, i64, String)> = self
             .connection
             .prepare_cached(
@@ -110,7 +112,8 @@ impl Group<'_> {
         self.connection
             .prepare_cached(
                 "UPDATE events SET state = ?2, reason = NULL, provider = ?3, status = ?4, \
-                 call_id = ?5, reference = ?6, number_from = ?7, number_to = ?8, json = ?9 \
+                 call_id = ?5, reference = ?6, number_from = ?7, number_to = ?8, json = ?9, \
+                 failed_routes = NULL \
                  WHERE seq = ?1",
             )?
             .execute(params![
@@ -124,6 +127,7 @@ impl Group<'_> {
                 facts.to,
                 json,
             ])?;
+        self.mark_failed(seq, failed_routes)?;
         // Its age begins now: a release after days must not expire at once.
         self.enqueue(seq, self.now, call_key(admission, facts), targets)?;
         self.ledger.sources.change(source, |totals| {

@@ -247,8 +247,8 @@ pub(super) fn events(
     limit: usize,
 ) -> rusqlite::Result<Found<(i64, EventSummary), EventCursor>> {
     const COLUMNS: &str = "SELECT e.seq, e.id, s.name, e.provider, e.received_at, e.state, \
-        e.reason, e.status, e.call_id, e.reference, e.number_from, e.number_to \
-        FROM events e CROSS JOIN sources s ON s.id = e.source";
+        e.reason, e.status, e.call_id, e.reference, e.number_from, e.number_to, \
+        e.failed_routes FROM events e CROSS JOIN sources s ON s.id = e.source";
     let mut found = Found { items: Vec::new(), next: None };
     let limit = limit.clamp(1, PAGE_ROWS_MAX);
     let target = match &filter.target {
@@ -274,11 +274,15 @@ pub(super) fn events(
         Ok(is_over)
     };
     if filter.events.is_empty() {
+        // Few have any: with an index of them the rest is not looked at.
+        let only = match &filter.failed_route {
+            Some(_) => "e.failed_routes IS NOT NULL AND",
+            None => "",
+        };
+        let from = format!("{COLUMNS} WHERE {only}");
         let (sql, start) = match order {
-            Order::OldestFirst => (format!("{COLUMNS} WHERE e.seq > ?1 ORDER BY e.seq"), i64::MIN),
-            Order::NewestFirst => {
-                (format!("{COLUMNS} WHERE e.seq < ?1 ORDER BY e.seq DESC"), i64::MAX)
-            }
+            Order::OldestFirst => (format!("{from} e.seq > ?1 ORDER BY e.seq"), i64::MIN),
+            Order::NewestFirst => (format!("{from} e.seq < ?1 ORDER BY e.seq DESC"), i64::MAX),
         };
         let mut query = connection.prepare_cached(&sql)?;
         let mut rows = query.query([after.map_or(start, |cursor| cursor.0)])?;
@@ -315,6 +319,7 @@ fn takes(filter: &EventFilter, event: &EventSummary) -> bool {
     filter.source.as_ref().is_none_or(|source| *source == event.source)
         && filter.state.is_none_or(|state| state == event.state)
         && filter.status.is_none_or(|status| facts.is_some_and(|facts| facts.status == status))
+        && filter.failed_route.as_ref().is_none_or(|route| event.failed_routes.contains(route))
         && filter.since.is_none_or(|since| event.received_at >= since)
         && filter.until.is_none_or(|until| event.received_at < until)
         && filter.reason.as_ref().is_none_or(|reason| event.reason.as_ref() == Some(reason))

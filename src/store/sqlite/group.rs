@@ -97,11 +97,12 @@ impl Group<'_> {
             self.seen.remember(self.connection, (source, mark.0), seq, admission, quarantined)?;
         }
         match &admission.fate {
-            Fate::Readable { json, facts, targets } => {
+            Fate::Readable { json, facts, targets, failed_routes } => {
                 let state = if targets.is_empty() { "unrouted" } else { "routed" };
                 let json = std::str::from_utf8(json)
                     .map_err(|_| Fault::Unstorable("the event is not UTF-8".into()))?;
                 self.insert_event(seq, source, admission, state, Ok((json, facts)))?;
+                self.mark_failed(seq, failed_routes)?;
                 self.enqueue(seq, admission.received_at, call_key(admission, facts), targets)?;
                 self.ledger.sources.change(source, |totals| {
                     totals.accepted += 1;
@@ -174,6 +175,18 @@ impl Group<'_> {
                 request.content_type,
                 &*request.body
             ])?;
+        Ok(())
+    }
+
+    /// Marks an event with the routes whose condition failed on it. Rare, so that the column
+    /// costs the others nothing.
+    pub(super) fn mark_failed(&self, seq: i64, routes: &[String]) -> Result<(), Fault> {
+        if routes.is_empty() {
+            return Ok(());
+        }
+        self.connection
+            .prepare_cached("UPDATE events SET failed_routes = ?2 WHERE seq = ?1")?
+            .execute(params![seq, routes.join("\n")])?;
         Ok(())
     }
 

@@ -353,6 +353,10 @@ pub(super) fn summary(row: &Row<'_>) -> rusqlite::Result<EventSummary> {
         state: event_state(row, 5)?,
         reason: row.get(6)?,
         facts,
+        failed_routes: row
+            .get::<_, Option<String>>(12)?
+            .map(|names| names.split('\n').map(str::to_owned).collect())
+            .unwrap_or_default(),
     })
 }
 

@@ -31,6 +31,7 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("schema/0002_watch.sql"),
     include_str!("schema/0003_removal.sql"),
     include_str!("schema/0004_lanes.sql"),
+    include_str!("schema/0005_failed_routes.sql"),
 ];
 
 /// `PRAGMA application_id`, so that another program's database is not taken for ours: `HkSw`.

@@ -1,0 +1,547 @@
+//! What is known to be wrong with a condition before any event: its size, its names, its cost.
+
+use std::ops::Range;
+
+use cel::{
+    Program,
+    common::ast::{
+        CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo,
+    },
+};
+
+use super::schema::{self, NoField, Shape};
+
+/// Something to say of a condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Whether it can be used all the same.
+    pub weight: Weight,
+    /// The bytes of the text that are meant.
+    pub span: Range<usize>,
+    /// What is wrong.
+    pub message: String,
+    /// The name that was meant and those there are, or what to do.
+    pub remedy: Remedy,
+}
+
+/// Whether a condition can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// It cannot.
+    Error,
+    /// It can, and will hardly do what is meant.
+    Warning,
+}
+
+/// What to do about a fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// This.
+    Say(&'static str),
+    /// Write this, which is what was meant.
+    Meant(String),
+    /// Take one of the names there are, most likely the one nearest to what is written.
+    Names {
+        /// What is written.
+        written: String,
+        /// What there is.
+        known: Vec<&'static str>,
+    },
+}
+
+/// A way into the event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Chain(pub(super) Vec<Step>);
+
+/// One step of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// To a field.
+    Field(String),
+    /// To the entry of this number.
+    Index(usize),
+    /// To every entry.
+    Each,
+}
+
+/// A condition without errors.
+pub(super) struct Checked {
+    pub(super) program: Program,
+    pub(super) chains: Vec<Chain>,
+    pub(super) warnings: Vec<Fault>,
+}
+
+/// A sub-expression: what it may be, and the way to it, if it is a part of the event.
+struct Seen {
+    shape: Shape<'static>,
+    way: Option<Vec<Step>>,
+}
+
+/// A variable of `all`, `exists` or `exists_one`.
+struct Local {
+    name: String,
+    shape: Shape<'static>,
+    way: Option<Vec<Step>>,
+}
+
+struct Check<'p> {
+    info: &'p SourceInfo,
+    faults: Vec<Fault>,
+    chains: Vec<Chain>,
+    locals: Vec<Local>,
+    /// Whether what is looked at is done for each entry of a list of the event.
+    repeated: bool,
+    additions: usize,
+    nodes: usize,
+}
+
+/// Longer than anyone writes by hand; the parser's work and memory grow with it.
+const TEXT_BYTES_MAX: usize = 2048;
+
+/// Brackets and signs within one another, counted before the parser sees them: it recurses.
+const NESTING_MAX: usize = 12;
+
+/// Brackets in all: the parts of `a[0][0]` are within one another to the parser.
+const BRACKETS_MAX: usize = 48;
+
+/// Characters of operators in all, for the same reason: `1 + 1 + 1`, `!!a`, `a ? b : c ? d : e`.
+const OPERATORS_MAX: usize = 96;
+
+/// Fields of fields without an operator between them, and uses of `in`.
+const STEPS_MAX: usize = 16;
+
+/// Levels of the parsed expression; `a && b && c` takes few, `a.b.c` one each.
+const DEPTH_MAX: usize = 160;
+
+/// Each `+` may join two texts as long as the event.
+const ADDITIONS_MAX: usize = 8;
+
+/// Parts of an expression, those of expanded macros among them.
+const NODES_MAX: usize = 2048;
+
+/// Bytes of a compiled pattern of `matches`.
+const PATTERN_BYTES_MAX: usize = 256 * 1024;
+
+/// The functions a condition may call, besides the macros `has`, `all`, `exists`, `exists_one`.
+const FUNCTIONS: [&str; 9] =
+    ["size", "contains", "startsWith", "endsWith", "matches", "int", "double", "string", "bool"];
+
+/// What to do about text that is no expression.
+const LIKE_THIS: &str = "write it like data.call.status == \"busy\" && data.call.final";
+
+/// Reads and checks `text`.
+pub(super) fn check(text: &str) -> Result<Checked, Vec<Fault>> {
+    if let Some(fault) = too_large(text) {
+        return Err(vec![fault]);
+    }
+    let program = Program::compile(text).map_err(|errors| unparsed(text, &errors))?;
+    let mut check = Check {
+        info: program.source_info(),
+        faults: Vec::new(),
+        chains: Vec::new(),
+        locals: Vec::new(),
+        repeated: false,
+        additions: 0,
+        nodes: 0,
+    };
+    check.looked(program.expression(), 0);
+    let Check { mut faults, chains, .. } = check;
+    faults.dedup();
+    if faults.iter().any(|fault| fault.weight == Weight::Error) {
+        return Err(faults);
+    }
+    Ok(Checked { program, chains, warnings: faults })
+}
+
+/// What must not reach the parser.
+fn too_large(text: &str) -> Option<Fault> {
+    let whole = |message: &str, remedy| Fault::error(0..text.len(), message, Remedy::Say(remedy));
+    if text.len() > TEXT_BYTES_MAX {
+        return Some(whole("the condition is too long", "write at most 2048 bytes, or two routes"));
+    }
+    let mut quote: Option<char> = None;
+    let (mut open, mut deepest, mut brackets, mut operators) = (0_usize, 0_usize, 0_usize, 0_usize);
+    let (mut steps, mut longest) = (0_usize, 0_usize);
+    let mut escaped = false;
+    for char in text.chars() {
+        match (quote, char) {
+            (Some(_), '\\') => {
+                escaped = !escaped;
+                continue;
+            }
+            (Some(end), char) if char == end && !escaped => quote = None,
+            (None, '"' | '\'') => quote = Some(char),
+            (None, '(' | '[' | '{') => {
+                brackets += 1;
+                open += 1;
+                deepest = deepest.max(open);
+            }
+            (None, ')' | ']' | '}') => open = open.saturating_sub(1),
+            (None, '.') => {
+                steps += 1;
+                longest = longest.max(steps);
+            }
+            (None, '?' | '!' | '-' | '+' | '*' | '/' | '%' | '<' | '>' | '=' | '&' | '|') => {
+                operators += 1;
+                steps = 0;
+            }
+            (None, ',') => steps = 0,
+            _ => {}
+        }
+        escaped = false;
+    }
+    // A quote that is read otherwise than by the parser may hide what is in it: so these are
+    // counted once more as if there were no quotes.
+    let anywhere = |of: &[char]| text.chars().filter(|char| of.contains(char)).count();
+    let hidden = anywhere(&['(', '[', '{']) > 2 * BRACKETS_MAX
+        || anywhere(&['.']) > 16 * STEPS_MAX
+        || anywhere(&['?', '!', '-', '+', '*', '/', '%', '<', '>', '=']) > 2 * OPERATORS_MAX;
+    let words = text.split(|char: char| !char.is_alphanumeric()).filter(|word| *word == "in");
+    if deepest > NESTING_MAX
+        || brackets > BRACKETS_MAX
+        || longest > STEPS_MAX
+        || operators > OPERATORS_MAX
+        || words.count() > STEPS_MAX
+        || hidden
+    {
+        return Some(whole("the condition is nested too deeply", "write two routes instead"));
+    }
+    None
+}
+
+fn unparsed(text: &str, errors: &cel::ParseErrors) -> Vec<Fault> {
+    let fault = |error: &cel::ParseError| {
+        let (line, column) = error.pos;
+        let line_start: usize = text
+            .split_inclusive('\n')
+            .take(usize::try_from(line - 1).unwrap_or_default())
+            .map(str::len)
+            .sum();
+        let rest = text.get(line_start..).unwrap_or_default();
+        let skipped = usize::try_from(column).unwrap_or_default();
+        let at =
+            line_start + rest.char_indices().nth(skipped).map_or(rest.len(), |(index, _)| index);
+        let shown: String = error.msg.chars().take(120).collect();
+        Fault::error(at..at + 1, format!("this is not CEL: {shown}"), Remedy::Say(LIKE_THIS))
+    };
+    // One slip makes many: the first explains the others.
+    match errors.errors.first() {
+        Some(error) => vec![fault(error)],
+        None => {
+            vec![Fault::error(0..text.len(), "this is not CEL", Remedy::Say("write a condition"))]
+        }
+    }
+}
+
+// === impl Fault ===
+
+impl Fault {
+    fn error(span: Range<usize>, message: impl Into<String>, remedy: Remedy) -> Self {
+        Self { weight: Weight::Error, span, message: message.into(), remedy }
+    }
+}
+
+// === impl Seen ===
+
+impl Seen {
+    const fn made() -> Self {
+        Self { shape: Shape::Made, way: None }
+    }
+}
+
+// === impl Check ===
+
+impl Check<'_> {
+    fn error(&mut self, id: u64, message: impl Into<String>, remedy: Remedy) {
+        let fault = Fault::error(self.span(id), message, remedy);
+        self.faults.push(fault);
+    }
+
+    /// The bytes of a part; the parser counts characters.
+    fn span(&self, id: u64) -> Range<usize> {
+        let text = &self.info.source;
+        let byte = |char: u32| {
+            let char = usize::try_from(char).unwrap_or(usize::MAX);
+            text.char_indices().nth(char).map_or(text.len(), |(index, _)| index)
+        };
+        match self.info.offset_for(id) {
+            Some((start, stop)) => byte(start)..byte(stop.saturating_add(1)),
+            None => 0..text.len(),
+        }
+    }
+
+    /// The bytes of the name behind the dot that is at `id`.
+    fn field_span(&self, id: u64, name: &str) -> Range<usize> {
+        let dot = self.span(id);
+        let rest = self.info.source.get(dot.start..).unwrap_or_default();
+        match rest.find(name) {
+            Some(at) => dot.start + at..dot.start + at + name.len(),
+            None => dot,
+        }
+    }
+
+    /// A way into the event that goes no further.
+    fn keep(&mut self, seen: &Seen) {
+        let Some(way) = &seen.way else { return };
+        let chain = Chain(way.clone());
+        if !self.chains.contains(&chain) {
+            self.chains.push(chain);
+        }
+    }
+
+    fn looked(&mut self, expr: &IdedExpr, depth: usize) -> Seen {
+        let seen = self.look(expr, depth + 1);
+        if seen.way.as_deref() == Some(&[Step::Field("data".to_owned())]) {
+            let remedy = Remedy::Say("name a field of it, such as data.call.status");
+            self.error(expr.id, "`data` as a whole cannot be asked about", remedy);
+        }
+        self.keep(&seen);
+        seen
+    }
+
+    fn look(&mut self, expr: &IdedExpr, depth: usize) -> Seen {
+        self.nodes += 1;
+        if depth > DEPTH_MAX || self.nodes > NODES_MAX {
+            if self.nodes <= NODES_MAX + 1 {
+                self.error(expr.id, "the condition is too large", Remedy::Say("write two routes"));
+            }
+            return Seen::made();
+        }
+        match &expr.expr {
+            Expr::Ident(name) => self.variable(expr.id, name),
+            Expr::Select(select) => {
+                let operand = self.look(&select.operand, depth + 1);
+                let seen = self.field(&operand, &select.field, || (expr.id, select.field.clone()));
+                if !select.test {
+                    return seen;
+                }
+                // `has` is asked because the field may not be there; what it is asked of must be.
+                let of_the_envelope = operand.way.as_ref().is_some_and(|way| way.len() < 2);
+                self.keep(if of_the_envelope { &seen } else { &operand });
+                Seen::made()
+            }
+            Expr::Call(call) => self.call(expr.id, call, depth),
+            Expr::Comprehension(comprehension) => {
+                self.comprehension(expr.id, comprehension, depth);
+                Seen::made()
+            }
+            Expr::List(list) => {
+                for element in &list.elements {
+                    self.looked(element, depth);
+                }
+                Seen::made()
+            }
+            Expr::Map(map) => {
+                for entry in &map.entries {
+                    if let EntryExpr::MapEntry(entry) = &entry.expr {
+                        self.looked(&entry.key, depth);
+                        self.looked(&entry.value, depth);
+                    }
+                }
+                Seen::made()
+            }
+            Expr::Struct(_) => {
+                self.error(expr.id, "there are no types to make", Remedy::Say("compare fields"));
+                Seen::made()
+            }
+            Expr::Literal(_) | Expr::Unspecified => Seen::made(),
+        }
+    }
+
+    fn variable(&mut self, id: u64, name: &str) -> Seen {
+        if let Some(local) = self.locals.iter().rev().find(|local| local.name == name) {
+            return Seen { shape: local.shape, way: local.way.clone() };
+        }
+        let Ok(shape) = schema::event().field(name) else {
+            let remedy = match schema::whereabouts(name) {
+                Some(place) => Remedy::Meant(place),
+                None => Remedy::Names { written: name.to_owned(), known: schema::variables() },
+            };
+            self.error(id, format!("an event has no `{name}`"), remedy);
+            return Seen { shape: Shape::Free, way: None };
+        };
+        if self.repeated {
+            self.error(
+                id,
+                format!("`{name}` is looked at again for each entry of a list"),
+                Remedy::Say("in all, exists and exists_one use only their own variable"),
+            );
+        }
+        Seen { shape, way: Some(vec![Step::Field(name.to_owned())]) }
+    }
+
+    fn field(&mut self, operand: &Seen, name: &str, place: impl Fn() -> (u64, String)) -> Seen {
+        let way = operand.way.as_ref().map(|way| {
+            let mut way = way.clone();
+            way.push(Step::Field(name.to_owned()));
+            way
+        });
+        let of = operand.way.as_deref().map(shown).unwrap_or_default();
+        let (message, remedy) = match operand.shape.field(name) {
+            Ok(shape) => return Seen { shape, way },
+            Err(NoField::Unknown(known)) => (
+                format!("`{of}` has no field `{name}`"),
+                Remedy::Names { written: name.to_owned(), known },
+            ),
+            Err(NoField::List) => (
+                format!("`{of}` is a list and has no field `{name}`"),
+                Remedy::Say("ask its entries: exists(e, e.name == \"…\")"),
+            ),
+            Err(NoField::Single) => (
+                format!("`{of}` is one value and has no field `{name}`"),
+                Remedy::Say("compare it itself"),
+            ),
+        };
+        let (id, written) = place();
+        let span = self.field_span(id, &written);
+        self.faults.push(Fault::error(span, message, remedy));
+        Seen { shape: Shape::Free, way: None }
+    }
+
+    fn call(&mut self, id: u64, call: &CallExpr, depth: usize) -> Seen {
+        match (call.func_name.as_str(), call.args.as_slice()) {
+            ("_[_]", [operand, index]) => return self.index(operand, index, depth),
+            ("_==_" | "_!=_", [left, right]) => {
+                let (one, other) = (self.looked(left, depth), self.looked(right, depth));
+                self.compare(&one, &[right]);
+                self.compare(&other, &[left]);
+                return Seen::made();
+            }
+            ("@in", [one, of]) => {
+                let one = self.looked(one, depth);
+                self.looked(of, depth);
+                if let Expr::List(list) = &of.expr {
+                    self.compare(&one, &list.elements.iter().collect::<Vec<_>>());
+                }
+                return Seen::made();
+            }
+            ("_+_", _) => self.additions += 1,
+            ("matches", args) => self.pattern(id, args.last()),
+            (name, _) if !is_operator(name) && !FUNCTIONS.contains(&name) => {
+                let remedy = Remedy::Names { written: name.to_owned(), known: FUNCTIONS.to_vec() };
+                let message = format!("there is no function `{name}` here");
+                self.error(id, message, remedy);
+            }
+            _ => {}
+        }
+        if self.additions > ADDITIONS_MAX {
+            self.error(id, "too many additions", Remedy::Say("write at most eight"));
+        }
+        for part in call.target.as_deref().into_iter().chain(&call.args) {
+            self.looked(part, depth);
+        }
+        Seen::made()
+    }
+
+    /// `data.extra["a b"]` is a field, `data.call.legs[0]` an entry.
+    fn index(&mut self, operand: &IdedExpr, index: &IdedExpr, depth: usize) -> Seen {
+        let of = self.look(operand, depth + 1);
+        match &index.expr {
+            Expr::Literal(LiteralValue::String(name)) => {
+                let (id, name) = (index.id, name.inner().to_owned());
+                self.field(&of, &name, || (id, name.clone()))
+            }
+            Expr::Literal(LiteralValue::Int(number)) => {
+                let way = of.way.map(|mut way| {
+                    way.push(Step::Index(usize::try_from(*number.inner()).unwrap_or(usize::MAX)));
+                    way
+                });
+                Seen { shape: of.shape.entry(), way }
+            }
+            _ if of.shape.has_fixed_fields() => {
+                let remedy = Remedy::Say("write the name of a field");
+                self.error(index.id, "which field this is cannot be known", remedy);
+                Seen { shape: Shape::Free, way: None }
+            }
+            _ => {
+                self.keep(&of);
+                self.looked(index, depth);
+                Seen { shape: of.shape.entry(), way: None }
+            }
+        }
+    }
+
+    /// A word that a closed list does not have is never met.
+    fn compare(&mut self, one: &Seen, others: &[&IdedExpr]) {
+        let Some(words) = one.shape.words() else { return };
+        for other in others {
+            let Expr::Literal(LiteralValue::String(text)) = &other.expr else { continue };
+            let written = text.inner();
+            if words.contains(&written) {
+                continue;
+            }
+            let of = one.way.as_deref().map(shown).unwrap_or_default();
+            self.faults.push(Fault {
+                weight: Weight::Warning,
+                span: self.span(other.id),
+                message: format!("`{of}` is never \"{written}\""),
+                remedy: Remedy::Names { written: written.to_owned(), known: words.clone() },
+            });
+        }
+    }
+
+    /// A pattern from an event would be compiled for each event, whatever it is.
+    fn pattern(&mut self, id: u64, pattern: Option<&IdedExpr>) {
+        let Some(IdedExpr { expr: Expr::Literal(LiteralValue::String(text)), id }) = pattern else {
+            let remedy = Remedy::Say("write the pattern in quotes");
+            self.error(id, "the pattern of `matches` must stand here", remedy);
+            return;
+        };
+        let compiled = regex::RegexBuilder::new(text.inner()).size_limit(PATTERN_BYTES_MAX).build();
+        if compiled.is_err() {
+            let remedy = Remedy::Say("write a regular expression without large repetitions");
+            self.error(*id, "this pattern cannot be used", remedy);
+        }
+    }
+
+    fn comprehension(&mut self, id: u64, it: &ComprehensionExpr, depth: usize) {
+        if !self.locals.is_empty() {
+            let remedy = Remedy::Say("ask one list at a time");
+            self.error(id, "a list is walked for each entry of another", remedy);
+            return;
+        }
+        if matches!(it.accu_init.expr, Expr::List(_)) {
+            let remedy = Remedy::Say("use exists, all or exists_one");
+            self.error(id, "`map` and `filter` make lists, and a route wants yes or no", remedy);
+            return;
+        }
+        let range = self.looked(&it.iter_range, depth);
+        let way = range.way.map(|mut way| {
+            way.push(Step::Each);
+            way
+        });
+        self.locals.push(Local { name: it.iter_var.clone(), shape: range.shape.entry(), way });
+        let free = |name: &str| Local { name: name.to_owned(), shape: Shape::Made, way: None };
+        self.locals.push(free(&it.accu_var));
+        if let Some(second) = &it.iter_var2 {
+            self.locals.push(free(second));
+        }
+        self.repeated = !matches!(it.iter_range.expr, Expr::List(_));
+        for part in [&it.accu_init, &it.loop_cond, &it.loop_step, &it.result] {
+            self.looked(part, depth);
+        }
+        self.repeated = false;
+        self.locals.clear();
+    }
+}
+
+/// Operators, and what macros are made of: `_&&_`, `!_`, `@not_strictly_false`.
+fn is_operator(name: &str) -> bool {
+    name.starts_with(['_', '!', '-', '@'])
+}
+
+fn shown(way: &[Step]) -> String {
+    let mut text = String::new();
+    for step in way {
+        match step {
+            Step::Field(name) if text.is_empty() => text.push_str(name),
+            Step::Field(name) => {
+                text.push('.');
+                text.push_str(name);
+            }
+            Step::Index(index) => text.push_str(&format!("[{index}]")),
+            Step::Each => text.push_str("[]"),
+        }
+    }
+    text
+}
