@@ -9,6 +9,7 @@ pub mod delivery;
 pub mod drain;
 pub mod event;
 pub mod ingest;
+pub mod listen;
 pub mod metrics;
 pub mod provider;
 pub mod relay;

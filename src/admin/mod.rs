@@ -26,6 +26,7 @@ pub use controls::{
 use crate::{
     clock::Clock,
     drain::Drain,
+    listen::{Door, Security, Tls},
     metrics::{self, Metrics},
     secret::Secrets,
     store::Store,
@@ -36,6 +37,8 @@ use crate::{
 pub struct Settings {
     /// Where operators ask; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Its certificate; without one it speaks plain HTTP.
+    pub tls: Option<Tls>,
     /// The bearer token of everything but health; required unless `listen` is loopback.
     pub token: Option<Secrets>,
 }
@@ -82,7 +85,7 @@ impl Admin {
     }
 
     /// Answers from `desk` until `drain` says stop.
-    pub fn run(self, desk: Desk, drain: &Drain) {
+    pub fn run(self, desk: Desk, security: Security, drain: &Drain) {
         let app = Router::new()
             .route("/metrics", get(page))
             .route_layer(middleware::from_fn_with_state(desk.clone(), guard::token))
@@ -90,18 +93,18 @@ impl Admin {
             .route("/readyz", get(readyz))
             .with_state(desk.clone())
             .merge(api::router(desk));
-        let stopping = drain.clone();
-        let serving = async move {
-            let served = axum::serve(self.listener, app)
-                .with_graceful_shutdown(async move { stopping.stopping().await })
-                .await;
-            if let Err(error) = served {
-                tracing::error!(%error, "the admin listener failed");
-            }
+        let door = Door {
+            listener: self.listener,
+            security,
+            max_connections: CONNECTIONS_MAX,
+            open: None,
         };
-        drain.spawn("admin", serving);
+        drain.spawn("admin", door.accept(app, drain.clone()));
     }
 }
+
+/// Open at one time: scrapers, health checks and a few people.
+const CONNECTIONS_MAX: usize = 256;
 
 /// The JSON API without a listener: for a program of this machine that asks a store it has open.
 pub fn api(desk: Desk) -> Router {

@@ -16,10 +16,11 @@ use hookswitch::{
     store::sqlite::{OpenError, Sqlite},
 };
 use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
+use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-use crate::cli::{ConfigPath, exit::Exit};
+use crate::cli::{ConfigPath, exit::Exit, trust};
 
 /// Which relay, and in which form it is shown.
 #[derive(Debug, clap::Args)]
@@ -58,6 +59,8 @@ pub(super) enum Need {
 /// Where a relay may be, by relay.toml.
 struct Place {
     url: String,
+    /// What it shows when it speaks TLS.
+    certificate: Option<CertificateDer<'static>>,
     token: Option<Vec<u8>>,
     store: PathBuf,
     settings: hookswitch::store::Settings,
@@ -74,15 +77,15 @@ const CONNECTING: Duration = Duration::from_secs(5);
 impl Connection {
     /// Finds whoever answers, and says so when it is not the relay.
     pub(super) async fn open(&self, need: Need) -> Result<Peer, Exit> {
-        let client = client()?;
         let token = self.token.as_ref().map(|token| token.as_bytes().to_vec());
         if let Some(url) = &self.url {
             let url = url.trim_end_matches('/').to_owned();
-            let peer = Peer::Relay { client, url, token };
+            let peer = Peer::Relay { client: client()?, url, token };
             return if peer.is_there().await { Ok(peer) } else { Err(peer.closed()) };
         }
         let place = self.place()?;
         let token = token.or(place.token);
+        let client = client_of(place.certificate)?;
         let peer = Peer::Relay { client, url: place.url, token };
         if peer.is_there().await {
             return Ok(peer);
@@ -110,13 +113,13 @@ impl Connection {
 
     /// What `/readyz`, or `/healthz`, says.
     pub(super) async fn health(&self, live: bool) -> Result<(StatusCode, String), Exit> {
-        let url = match &self.url {
-            Some(url) => url.trim_end_matches('/').to_owned(),
-            None => self.place()?.url,
+        let (url, certificate) = match &self.url {
+            Some(url) => (url.trim_end_matches('/').to_owned(), None),
+            None => self.place().map(|place| (place.url, place.certificate))?,
         };
         let path = if live { "healthz" } else { "readyz" };
         let asked = async {
-            let answer = client()?.get(format!("{url}/{path}")).send().await;
+            let answer = client_of(certificate)?.get(format!("{url}/{path}")).send().await;
             let answer = answer.map_err(|_| Exit::NoRelay)?;
             Ok((answer.status(), answer.text().await.map_err(|_| Exit::NoRelay)?))
         };
@@ -146,8 +149,11 @@ impl Connection {
             .admin
             .token
             .and_then(|tokens| tokens.iter().next().map(|token| token.expose().to_vec()));
+        let tls = config.admin.tls;
+        let scheme = if tls.is_some() { "https" } else { "http" };
         Ok(Place {
-            url: format!("http://{listen}"),
+            url: format!("{scheme}://{listen}"),
+            certificate: tls.and_then(|tls| tls.certificate().cloned()),
             token,
             store: config.store.path.clone(),
             settings: config.store,
@@ -326,9 +332,22 @@ pub(super) fn store_exit(error: &OpenError) -> Exit {
 
 /// A client for the admin API and for samples; not for deliveries.
 pub(super) fn client() -> Result<reqwest::Client, Exit> {
+    client_of(None)
+}
+
+/// The same, which trusts no listener of TLS but one with this certificate, if there is one.
+fn client_of(certificate: Option<CertificateDer<'static>>) -> Result<reqwest::Client, Exit> {
     // A second installation is refused, and the first is the same.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let built = reqwest::Client::builder()
+    let mut builder = reqwest::Client::builder();
+    if let Some(certificate) = certificate {
+        let tls = trust::only(certificate).map_err(|error| {
+            eprintln!("error: no TLS: {error}");
+            Exit::Failed
+        })?;
+        builder = builder.tls_backend_preconfigured(tls);
+    }
+    let built = builder
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECTING)

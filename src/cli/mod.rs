@@ -18,6 +18,7 @@ mod serve;
 mod setup;
 mod steps;
 mod table;
+mod trust;
 
 use std::{
     future::Future,

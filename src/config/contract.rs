@@ -1,7 +1,6 @@
 //! Every table and key of relay.toml, with its default: the one list of what may be written.
 //!
-//! Keys marked `later` belong to the contract and are refused by name until their feature is
-//! built. A change here shows in the readers, in "did you mean", and in the shipped relay.toml,
+//! A change here shows in the readers, in "did you mean", and in the shipped relay.toml,
 //! which a test compares with this list.
 
 use super::{
@@ -33,7 +32,7 @@ pub static SERVER: Table = Table {
     keys: &[
         Key::optional("listen", Kind::Address, "Where callbacks come in; port 0 takes a free one.")
             .or("\"127.0.0.1:8080\""),
-        Key::later("tls", Kind::Table(&TLS), "Certificate and key; read again on reload."),
+        Key::optional("tls", Kind::Table(&TLS), "Certificate and key; read again on reload."),
         Key::optional("max_body", Kind::Size, "The longest body, decoded; else 413.")
             .or("\"1 MiB\""),
         Key::optional(
@@ -73,6 +72,7 @@ pub static ADMIN: Table = Table {
         Key::optional("listen", Kind::Address, "Where operators ask; port 0 takes a free one.")
             .or("\"127.0.0.1:9090\""),
         Key::optional("token", Kind::Secrets, "Required unless it listens on loopback."),
+        Key::optional("tls", Kind::Table(&TLS), "Certificate and key; read again on reload."),
     ],
 };
 
@@ -172,11 +172,11 @@ pub static SOURCE: Table = Table {
 
 /// The providers.
 pub static PROVIDERS: Words =
-    Words { now: &["plum", "synthflow", "mobtexting", "11x", "clouddial", "custom"], later: &[] };
+    Words { now: &["plum", "synthflow", "mobtexting", "11x", "clouddial", "custom"] };
 
-static SOURCE_METHODS: Words = Words { now: &["POST", "GET"], later: &[] };
+static SOURCE_METHODS: Words = Words { now: &["POST", "GET"] };
 
-static ON_UNREADABLE: Words = Words { now: &["quarantine", "reject"], later: &[] };
+static ON_UNREADABLE: Words = Words { now: &["quarantine", "reject"] };
 
 /// How a sender may authenticate.
 pub static CALLER_AUTH: [Variant; 6] = [
@@ -188,15 +188,15 @@ pub static CALLER_AUTH: [Variant; 6] = [
     Variant { word: "body-field", table: Some(&CALLER_BODY_FIELD) },
 ];
 
-static URL_TOKEN_KIND: Words = Words { now: &["url-token"], later: &[] };
-static BASIC_KIND: Words = Words { now: &["basic"], later: &[] };
-static BEARER_KIND: Words = Words { now: &["bearer"], later: &[] };
-static HMAC_KIND: Words = Words { now: &["hmac"], later: &[] };
-static BODY_FIELD_KIND: Words = Words { now: &["body-field"], later: &[] };
-static ALGORITHM: Words = Words { now: &["sha1", "sha256", "sha512"], later: &[] };
-static ENCODING: Words = Words { now: &["hex", "base64"], later: &[] };
-static STAMP_FORMAT: Words = Words { now: &["seconds", "milliseconds", "rfc3339"], later: &[] };
-static HEADER_KIND: Words = Words { now: &["header"], later: &[] };
+static URL_TOKEN_KIND: Words = Words { now: &["url-token"] };
+static BASIC_KIND: Words = Words { now: &["basic"] };
+static BEARER_KIND: Words = Words { now: &["bearer"] };
+static HMAC_KIND: Words = Words { now: &["hmac"] };
+static BODY_FIELD_KIND: Words = Words { now: &["body-field"] };
+static ALGORITHM: Words = Words { now: &["sha1", "sha256", "sha512"] };
+static ENCODING: Words = Words { now: &["hex", "base64"] };
+static STAMP_FORMAT: Words = Words { now: &["seconds", "milliseconds", "rfc3339"] };
+static HEADER_KIND: Words = Words { now: &["header"] };
 
 static URL_TOKEN: Table = Table {
     doc: "A secret in the URL.",
@@ -354,10 +354,9 @@ const BREAKER: Key =
 const ORDER: Key =
     Key::optional("order", Kind::Word(&ORDERS), "Which deliveries wait for others.").or("\"none\"");
 
-static TARGET_METHODS: Words = Words { now: &["POST", "PUT"], later: &[] };
-static FORMATS: Words =
-    Words { now: &["cloudevents", "cloudevents-binary", "raw", "template"], later: &[] };
-static ORDERS: Words = Words { now: &["none", "per-call"], later: &[] };
+static TARGET_METHODS: Words = Words { now: &["POST", "PUT"] };
+static FORMATS: Words = Words { now: &["cloudevents", "cloudevents-binary", "raw", "template"] };
+static ORDERS: Words = Words { now: &["none", "per-call"] };
 
 /// `[defaults.target]`
 pub static DEFAULTS_TARGET: Table = Table {
@@ -511,7 +510,13 @@ pub static BREAKER_TABLE: Table = Table {
 };
 
 /// `tls` of a listener.
-static TLS: Table = Table { doc: "Certificates and keys.", keys: &[] };
+pub static TLS: Table = Table {
+    doc: "The certificate a listener shows.",
+    keys: &[
+        Key::optional("cert", Kind::Path, "The certificate, in PEM, its chain behind it."),
+        Key::optional("key", Kind::Path, "The key of that certificate, in PEM."),
+    ],
+};
 
 /// `[[routes]]`
 pub static ROUTE: Table = Table {
@@ -539,7 +544,7 @@ pub static ROUTE: Table = Table {
 };
 
 /// Every table, for whoever asks what a key of some name may hold.
-pub(super) static TABLES: [&Table; 41] = [
+pub(super) static TABLES: [&Table; 42] = [
     &ROOT,
     &SERVER,
     &ADMIN,
@@ -559,6 +564,7 @@ pub(super) static TABLES: [&Table; 41] = [
     &TARGET_HEADER,
     &SIGN,
     &TARGET_TLS,
+    &TLS,
     &RETRY,
     &BREAKER_TABLE,
     &ROUTE,

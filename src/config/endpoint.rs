@@ -162,7 +162,7 @@ fn authorities(node: &Node<'_>) -> Option<Authorities> {
 
 /// The outer is `None` after a problem.
 #[expect(clippy::option_option, reason = "nothing written is no problem")]
-fn identity(fields: &Fields<'_>) -> Option<Option<Identity>> {
+pub(super) fn identity(fields: &Fields<'_>) -> Option<Option<Identity>> {
     let (certificate, key) = match (fields.written("cert"), fields.written("key")) {
         (None, None) => return Some(None),
         (Some(certificate), Some(key)) => (certificate, key),

@@ -111,7 +111,7 @@ impl<'a> Fields<'a> {
             return read(&node);
         }
         match key.presence {
-            Presence::Optional | Presence::Inherited(_) | Presence::Later => None,
+            Presence::Optional | Presence::Inherited(_) => None,
             Presence::Required => {
                 self.report_missing(key);
                 None
@@ -139,7 +139,7 @@ impl<'a> Fields<'a> {
 
     /// The value of this key when it is written in this very table.
     pub(super) fn written(&self, name: &str) -> Option<Node<'a>> {
-        let key = self.spec.key(name).filter(|key| key.presence != Presence::Later)?;
+        let key = self.spec.key(name)?;
         let value = self.entries.get(name)?;
         Some(Node {
             reading: self.reading,
@@ -174,19 +174,9 @@ impl<'a> Fields<'a> {
         for key in self.entries.keys() {
             let name = key.get_ref().as_ref();
             let spot = Spot { span: key.span(), table: self.path.clone() };
-            match self.spec.key(name) {
-                Some(key) if key.presence == Presence::Later => {
-                    self.reading.error(
-                        &spot,
-                        format!("`{name}` is not supported yet by this version"),
-                        "remove it",
-                    );
-                }
-                Some(_) => {}
-                None => {
-                    let valid: Vec<&str> = self.spec.names().collect();
-                    self.reading.push(unknown_key(name, &spot, &valid));
-                }
+            if self.spec.key(name).is_none() {
+                let valid: Vec<&str> = self.spec.names().collect();
+                self.reading.push(unknown_key(name, &spot, &valid));
             }
         }
     }

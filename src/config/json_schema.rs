@@ -22,7 +22,7 @@ pub fn schema() -> Value {
 }
 
 fn table(table: &Table) -> Value {
-    let written = || table.keys.iter().filter(|key| key.presence != Presence::Later);
+    let written = || table.keys.iter();
     let properties: Map<String, Value> =
         written().map(|key| (key.name.to_owned(), property(key))).collect();
     let required: Vec<&str> =

@@ -33,8 +33,6 @@ pub enum Presence {
     Default(&'static str),
     /// It has the value of another key, such as `server.max_body`.
     Inherited(&'static str),
-    /// It belongs to the contract, and this version cannot do it yet.
-    Later,
 }
 
 /// What a value may be.
@@ -128,8 +126,6 @@ pub enum Zero {
 pub struct Words {
     /// Those that work.
     pub now: &'static [&'static str],
-    /// Those of the contract that this version cannot do yet.
-    pub later: &'static [&'static str],
 }
 
 /// One shape of a table whose `kind` says which.
@@ -151,7 +147,7 @@ impl Table {
 
     /// The names of the keys that work, for a list of what may be written.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.keys.iter().filter(|key| key.presence != Presence::Later).map(|key| key.name)
+        self.keys.iter().map(|key| key.name)
     }
 }
 
@@ -166,11 +162,6 @@ impl Key {
     /// A key without which nothing happens.
     pub(super) const fn optional(name: &'static str, kind: Kind, doc: &'static str) -> Self {
         Self { name, kind, presence: Presence::Optional, doc }
-    }
-
-    /// A key that this version cannot do yet.
-    pub(super) const fn later(name: &'static str, kind: Kind, doc: &'static str) -> Self {
-        Self { name, kind, presence: Presence::Later, doc }
     }
 
     /// The same key with a default, in TOML.

@@ -216,11 +216,11 @@ pub(super) static RULE_TIME: Table = Table {
     ],
 };
 
-static DIRECTIONS: Words = Words { now: &["inbound", "outbound"], later: &[] };
+static DIRECTIONS: Words = Words { now: &["inbound", "outbound"] };
 
-static ANSWERERS: Words = Words { now: &["human", "machine"], later: &[] };
+static ANSWERERS: Words = Words { now: &["human", "machine"] };
 
-static ACTORS: Words = Words { now: &["agent", "human"], later: &[] };
+static ACTORS: Words = Words { now: &["agent", "human"] };
 
 /// The reasons of the event, in its order; a test compares the two.
 pub(super) static REASONS: Words = Words {
@@ -248,5 +248,4 @@ pub(super) static REASONS: Words = Words {
         "custom",
         "unknown",
     ],
-    later: &[],
 };

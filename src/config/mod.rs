@@ -37,6 +37,7 @@ mod server;
 mod source;
 mod store;
 mod target;
+mod tls;
 mod value;
 mod when;
 

@@ -46,7 +46,7 @@ fn table(spec: &'static Table, entries: &DeTable<'_>, inherited: Option<&DeTable
     let is_target = std::ptr::eq(spec, &raw const TARGET);
     let is_file = is_target && entries.contains_key("file");
     let mut shown = Map::new();
-    for key in spec.keys.iter().filter(|key| key.presence != Presence::Later) {
+    for key in spec.keys {
         let own = entries.get(key.name);
         let from_defaults = || inherited.filter(|_| is_target)?.get(key.name);
         let value = match own.or_else(from_defaults) {

@@ -182,6 +182,7 @@ fn read(reading: &Reading<'_>, tree: &DeTable<'_>) -> Option<Config> {
     Some(Config {
         ingest: ingest::Settings {
             listen: server.listen,
+            tls: server.tls,
             commit_wait: server.commit_wait,
             max_in_flight: server.max_in_flight,
             max_connections: server.max_connections,

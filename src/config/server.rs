@@ -7,13 +7,15 @@ use ipnet::IpNet;
 use super::{
     contract::SERVER,
     fields::{Fields, Node},
-    value,
+    tls, value,
 };
+use crate::listen::Tls;
 
 /// What `[server]` says, some of it for each source.
 #[derive(Clone, Debug)]
 pub(super) struct Server {
     pub(super) listen: SocketAddr,
+    pub(super) tls: Option<Tls>,
     pub(super) max_body: usize,
     pub(super) body_deadline: Duration,
     pub(super) commit_wait: Duration,
@@ -27,6 +29,7 @@ pub(super) struct Server {
 pub(super) fn read(node: &Node<'_>) -> Option<Server> {
     let fields = Fields::open(node, &SERVER)?;
     let listen = fields.get("listen", value::address);
+    let tls = fields.written("tls").map(|node| tls::read(&node));
     let max_body = fields.get("max_body", value::body_size);
     let body_deadline = fields.get("body_deadline", value::duration);
     let commit_wait = fields.get("commit_wait", value::duration);
@@ -36,6 +39,10 @@ pub(super) fn read(node: &Node<'_>) -> Option<Server> {
     let trusted_proxies = fields.get("trusted_proxies", value::networks);
     Some(Server {
         listen: listen?,
+        tls: match tls {
+            Some(read) => Some(read?),
+            None => None,
+        },
         max_body: max_body?,
         body_deadline: body_deadline?,
         commit_wait: commit_wait?,

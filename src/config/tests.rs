@@ -127,8 +127,8 @@ fn whatever_the_reader_takes_keeps_to_the_json_schema() {
 fn the_shipped_file_shows_every_key_with_its_default() {
     let shown = with_examples_written(&with_defaults_written(SHIPPED));
     let sections: [(&str, &Table, &[&str]); 7] = [
-        ("[server]", &contract::SERVER, &[]),
-        ("[admin]", &contract::ADMIN, &[]),
+        ("[server]", &contract::SERVER, &["tls"]),
+        ("[admin]", &contract::ADMIN, &["tls"]),
         ("[store]", &contract::STORE, &[]),
         ("[defaults.target]", &contract::DEFAULTS_TARGET, &[]),
         // The one is MOBtexting's, the other a custom provider's.
@@ -163,7 +163,7 @@ fn the_shipped_file_shows_every_key_with_its_default() {
     for (heading, table, elsewhere) in sections {
         let section = shown.split(&format!("\n{heading}\n")).nth(1).unwrap();
         let section = section.split("\n[").next().unwrap();
-        for key in table.keys.iter().filter(|key| key.presence != Presence::Later) {
+        for key in table.keys {
             let line = section.lines().find(|line| line.starts_with(&format!("{} = ", key.name)));
             match (key.presence, line) {
                 _ if elsewhere.contains(&key.name) => {}
@@ -773,7 +773,13 @@ fn the_file_with_every_table_is_valid() {
     assert_eq!(warnings, []);
     for table in contract::TABLES {
         let shown = sections().into_iter().any(|(_, shown)| std::ptr::eq(shown, table));
-        assert!(shown || std::ptr::eq(table, &raw const contract::ROOT), "{}", table.doc);
+        // A key that everyone can read warns, and what is checked out can be: it has its own test.
+        let elsewhere = [&raw const contract::ROOT, &raw const contract::TLS];
+        assert!(
+            shown || elsewhere.iter().any(|other| std::ptr::eq(table, *other)),
+            "{}",
+            table.doc
+        );
     }
 }
 
@@ -785,19 +791,15 @@ fn every_key_with_a_value_of_the_wrong_type_is_named_with_its_line() {
 
             let problem = error_at(&text, at + 1, &format!("`{}`", key.name));
 
-            match key.presence {
-                Presence::Later => assert!(problem.message.contains("not supported yet")),
-                // A file refuses the keys of an endpoint whatever they hold.
-                _ if heading == "[targets.h]" => {}
-                _ => {
-                    assert!(problem.message.contains("type datetime"), "{problem}");
-                    let expected = match key.name {
-                        // Which words there are depends on nothing else, and none was written.
-                        "kind" => Kind::Text.expected(),
-                        _ => key.kind.expected(),
-                    };
-                    assert!(problem.remedy.unwrap().contains(&expected), "{heading}");
-                }
+            // A file refuses the keys of an endpoint whatever they hold.
+            if heading != "[targets.h]" {
+                assert!(problem.message.contains("type datetime"), "{problem}");
+                let expected = match key.name {
+                    // Which words there are depends on nothing else, and none was written.
+                    "kind" => Kind::Text.expected(),
+                    _ => key.kind.expected(),
+                };
+                assert!(problem.remedy.unwrap().contains(&expected), "{heading}");
             }
         }
     }
@@ -812,10 +814,8 @@ fn every_misspelt_key_is_unknown_and_the_meant_one_is_offered() {
 
             let problem = error_at(&text, at + 1, &format!("unknown key `{}{last}`", key.name));
 
-            if key.presence != Presence::Later {
-                assert_eq!(problem.remedy.unwrap(), format!("did you mean `{}`?", key.name));
-                assert!(problem.note.unwrap().contains(key.name));
-            }
+            assert_eq!(problem.remedy.unwrap(), format!("did you mean `{}`?", key.name));
+            assert!(problem.note.unwrap().contains(key.name));
         }
     }
 }
@@ -844,6 +844,55 @@ fn every_required_key_that_is_missing_is_named_at_its_table() {
         }
     }
     assert!(required >= 15, "only {required} keys are required");
+}
+
+#[test]
+fn every_key_of_a_listener_s_certificate_is_held_to_its_type_its_name_and_its_other_half() {
+    for heading in ["[server.tls]", "[admin.tls]"] {
+        for key in contract::TLS.keys {
+            let text = |lines: &str| format!("{heading}\n{lines}\n");
+            let wrong = error_at(&text(&format!("{} = 5", key.name)), 2, "type integer");
+            assert!(wrong.remedy.unwrap().contains("a path"));
+            let misspelt = error_at(&text(&format!("{}x = \"a\"", key.name)), 2, "unknown key");
+            assert_eq!(misspelt.remedy.unwrap(), format!("did you mean `{}`?", key.name));
+            let line = format!("{} = \"a\"", key.name);
+            error_at(&text(&format!("{line}\n{line}")), 3, "is written a second time");
+            error_at(&text(&line), 1, "is shown with its key only");
+        }
+        error_at(&format!("{heading}\n"), 1, "needs `cert` and `key`");
+    }
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_is_named_where_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let make = |name: &str| {
+        let made = rcgen::generate_simple_self_signed(["relay.example.com".to_owned()]).unwrap();
+        let paths = ["pem", "key"].map(|end| folder.path().join(format!("{name}.{end}")));
+        fs::write(&paths[0], made.cert.pem()).unwrap();
+        fs::write(&paths[1], made.signing_key.serialize_pem()).unwrap();
+        paths
+    };
+    let ([cert, key], [_, other]) = (make("a"), make("b"));
+    let said = |cert: &Path, key: &Path| {
+        let text = format!(
+            "[server]\ntls = {{ cert = '{}', key = '{}' }}\n",
+            cert.display(),
+            key.display()
+        );
+        let found = problems(&text);
+        let error = found
+            .iter()
+            .find(|problem| problem.severity == Severity::Error && problem.place.line == Some(2));
+        error.map(|problem| problem.message.clone()).unwrap_or_default()
+    };
+
+    assert_eq!(said(&cert, &key), "");
+    assert!(said(&cert, &other).contains("the key is not the one of the certificate"));
+    assert!(said(&key, &key).contains("there is no certificate in it"));
+    assert!(said(&cert, &cert).contains("there is no private key in it"));
+    assert!(said(&folder.path().join("none"), &key).contains("cannot be read"));
+    assert!(said(&cert, folder.path()).contains("it is a directory"));
 }
 
 #[test]

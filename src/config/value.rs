@@ -242,9 +242,6 @@ pub(super) fn word_of(node: &Node<'_>, what: &str) -> Option<&'static str> {
     if let Some(word) = words.now.iter().find(|word| **word == text) {
         return Some(word);
     }
-    if words.later.contains(&text) {
-        return node.unsupported(&format!("{} = \"{text}\"", node.name()));
-    }
     node.unknown_word(what, text, words.now)
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::Arc,
     task::{Context as TaskContext, Poll},
 };
@@ -20,12 +20,9 @@ use crate::{
         answer::{self, Answer, Refusal},
         source::Source,
     },
+    listen::Peer,
     provider::auth::{self, Head},
 };
-
-/// Who is at the other end of the connection. An extension of every request.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) SocketAddr);
 
 /// The token behind the source's own path, by its length. An extension of requests to a source
 /// that takes one.

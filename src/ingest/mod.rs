@@ -12,7 +12,6 @@ mod latest;
 mod metrics;
 mod observe;
 mod read;
-mod server;
 mod source;
 mod stack;
 
@@ -28,6 +27,7 @@ use crate::{
     clock::Clock,
     drain::Drain,
     ingest::{accept::Context, latest::Latest},
+    listen::{Door, Security, Tls},
     metrics::Metrics,
     route::Routes,
     store::Store,
@@ -38,6 +38,8 @@ use crate::{
 pub struct Settings {
     /// Where callbacks come in; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Its certificate; without one it speaks plain HTTP.
+    pub tls: Option<Tls>,
     /// The longest wait for a commit before the sender is told 503.
     pub commit_wait: Duration,
     /// Callbacks being read or stored at one time; one source may hold half of them.
@@ -96,6 +98,7 @@ impl Ingest {
         drain: &Drain,
     ) -> Handle {
         let max_connections = settings.max_connections;
+        let security = Security::new(settings.tls.as_ref());
         let house = House {
             store,
             clock,
@@ -106,15 +109,17 @@ impl Ingest {
         };
         let open = house.metrics.connections.clone();
         let latest = Latest::new(house.road(settings, routes));
-        let accepting = server::accept_loop(
-            self.listener,
-            latest.clone(),
+        let door = Door {
+            listener: self.listener,
+            security: security.clone(),
             max_connections,
-            open,
-            drain.clone(),
-        );
-        drain.spawn("callbacks", accepting);
-        Handle(Arc::new(move |settings, routes| latest.change(house.road(settings, routes))))
+            open: Some(open),
+        };
+        drain.spawn("callbacks", door.accept(latest.clone(), drain.clone()));
+        Handle(Arc::new(move |settings: Settings, routes| {
+            security.change(settings.tls.as_ref());
+            latest.change(house.road(settings, routes));
+        }))
     }
 }
 
@@ -122,7 +127,7 @@ impl Ingest {
 
 impl Handle {
     /// Has every request from now on go by these sources and routes, on connections that are open
-    /// already too. A request that is under way ends on the road it began on. The address and the
+    /// already too, and every new connection by this certificate. A request that is under way ends on the road it began on. The address and the
     /// limits of the relay as a whole stay as they were at the start.
     pub fn change(&self, settings: Settings, routes: Routes) {
         (self.0)(settings, routes);

@@ -18,11 +18,12 @@ use tower::Service;
 
 use crate::ingest::{
     accept::Context,
-    admit::{PathToken, Peer},
+    admit::PathToken,
     answer::{self, Answer, Outcome, Refusal},
     body::Lingering,
     source::{Directory, Source},
 };
+use crate::listen::Peer;
 
 /// Layer 1.
 #[derive(Clone, Debug)]

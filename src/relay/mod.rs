@@ -21,6 +21,7 @@ use crate::{
     drain::Drain,
     event::{SourceName, number::load_plans},
     ingest::{self, Ingest},
+    listen::Security,
     metrics::Metrics,
     relay::reload::{InForce, Reloader, Series},
     route::{Routes, TargetName},
@@ -172,6 +173,7 @@ impl Relay {
         let routes = Routes::new(config.routes.clone());
         let settings = config.ingest.clone();
         let ingest = listeners.ingest.run(settings, routes, shared, &metrics, &callbacks);
+        let security = Security::new(config.admin.tls.as_ref());
         let token = admin::Token::new(config.admin.token.clone());
         let loopback = listeners.admin.address().ip().is_loopback();
         let in_force = InForce::new(config);
@@ -183,6 +185,7 @@ impl Relay {
                 ingest,
                 delivery: delivery.clone(),
                 token: token.clone(),
+                security: security.clone(),
                 loopback,
                 drain: deliveries.clone(),
             },
@@ -206,7 +209,7 @@ impl Relay {
             loopback,
             controls,
         };
-        listeners.admin.run(desk, &operators);
+        listeners.admin.run(desk, security, &operators);
 
         shutdown.await;
         tracing::info!(grace_ms = shutdown_grace.as_millis(), "stopping");

@@ -19,6 +19,7 @@ use crate::{
     drain::Drain,
     event::SourceName,
     ingest::{self, Rereader},
+    listen::Security,
     metrics::Metrics,
     relay::adopt,
     route::{Routes, TargetName},
@@ -46,6 +47,8 @@ pub(super) struct Rooms {
     pub(super) ingest: ingest::Handle,
     pub(super) delivery: delivery::Handle,
     pub(super) token: Token,
+    /// How the admin listener is secured.
+    pub(super) security: Security,
     /// Whether only this machine reaches the admin listener.
     pub(super) loopback: bool,
     /// Where the work of a reload runs.
@@ -172,6 +175,7 @@ impl Reloader {
         self.rooms.store.declare(&sources, &targets);
         self.rooms.ingest.change(next.ingest.clone(), Routes::new(next.routes.clone()));
         self.rooms.token.change(next.admin.token.clone());
+        self.rooms.security.change(next.admin.tls.as_ref());
         let adopting = adopt(Arc::clone(&self.rooms.store), next.renames.clone());
         self.rooms.drain.spawn("adopt", adopting);
 

@@ -22,6 +22,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("signature", &["secret"]),
     ("provider", &["event", "secret", "signature"]),
+    ("listen", &["drain"]),
     ("route", &["event"]),
     ("store", &["event", "route", "clock", "drain", "metrics"]),
     (
@@ -31,6 +32,7 @@ const LAW: &[(&str, &[&str])] = &[
             "provider",
             "route",
             "store",
+            "listen",
             "signature",
             "clock",
             "secret",
@@ -39,7 +41,10 @@ const LAW: &[(&str, &[&str])] = &[
         ],
     ),
     ("delivery", &["event", "route", "store", "signature", "clock", "secret", "drain", "metrics"]),
-    ("admin", &["event", "route", "store", "delivery", "clock", "secret", "drain", "metrics"]),
+    (
+        "admin",
+        &["event", "route", "store", "delivery", "listen", "clock", "secret", "drain", "metrics"],
+    ),
     (
         "config",
         &[
@@ -49,6 +54,7 @@ const LAW: &[(&str, &[&str])] = &[
             "store",
             "ingest",
             "delivery",
+            "listen",
             "admin",
             "signature",
             "secret",
@@ -64,6 +70,7 @@ const LAW: &[(&str, &[&str])] = &[
             "drain",
             "event",
             "ingest",
+            "listen",
             "metrics",
             "provider",
             "route",

@@ -33,6 +33,8 @@ mod contract;
 
 mod reload;
 
+mod tls;
+
 mod shutdown;
 
 mod durability;

@@ -85,6 +85,11 @@ impl Identity {
             Err(_) => Err(PemError::Certificate),
         }
     }
+
+    /// The two, for TLS.
+    pub fn pair(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.0)
+    }
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {

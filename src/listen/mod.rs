@@ -1,0 +1,242 @@
+//! A listener: accepts connections, with or without TLS, and puts each request on a road.
+//!
+//! Knows nothing of what is asked. Bounded are the connections, the time of a handshake and of a
+//! head, and in HTTP/2 the streams and heads of one connection; a peer that resets streams faster
+//! than they are served (rapid reset) is cut off.
+
+mod tls;
+
+use std::{
+    convert::Infallible, error::Error, future::Future, io, net::SocketAddr, pin::pin, sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::{body::Incoming, rt::Executor};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use prometheus::IntGauge;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_rustls::TlsAcceptor;
+use tower::{Service, ServiceExt as _};
+
+pub use tls::{Security, Tls, TlsError};
+
+use crate::drain::Drain;
+
+/// Who is at the other end of the connection. An extension of every request.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// A listener that accepts until it is told to stop.
+#[derive(Debug)]
+pub struct Door {
+    /// Where connections come in.
+    pub listener: TcpListener,
+    /// How they are secured. Asked anew for each.
+    pub security: Security,
+    /// Open at one time; more wait in the listener's backlog.
+    pub max_connections: usize,
+    /// Counts those that are open.
+    pub open: Option<IntGauge>,
+}
+
+/// One open connection.
+struct Connection {
+    peer: SocketAddr,
+    open: Option<IntGauge>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Runs the streams of HTTP/2 where stopping waits for them.
+#[derive(Clone, Debug)]
+struct Streams(Drain);
+
+// === impl Door ===
+
+impl Door {
+    /// Accepts connections until the drain says stop; those that are open then finish the request
+    /// they are in.
+    pub async fn accept<S, B>(self, road: S, drain: Drain)
+    where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let permits = Arc::new(Semaphore::new(self.max_connections));
+        loop {
+            // The permit comes first: connections over the limit wait in the listener's backlog.
+            let next = async {
+                let permit = Arc::clone(&permits).acquire_owned().await;
+                (permit, self.listener.accept().await)
+            };
+            let (permit, accepted) = tokio::select! {
+                next = next => next,
+                () = drain.stopping() => return,
+            };
+            match (permit, accepted) {
+                (Ok(permit), Ok((stream, peer))) => {
+                    let connection = Connection { peer, open: self.open.clone(), _permit: permit };
+                    let secured = self.security.now().map(TlsAcceptor::from);
+                    let serving = connection.serve(stream, secured, road.clone(), drain.clone());
+                    drain.spawn("connection", serving);
+                }
+                (_, Err(error)) => pause_after(&error).await,
+                (Err(_), _) => return,
+            }
+        }
+    }
+}
+
+// === impl Connection ===
+
+impl Connection {
+    async fn serve<S, B>(
+        self,
+        stream: TcpStream,
+        secured: Option<TlsAcceptor>,
+        road: S,
+        drain: Drain,
+    ) where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        if let Some(open) = &self.open {
+            open.inc();
+        }
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "nodelay could not be set");
+        }
+        match secured {
+            None => self.exchange(stream, false, road, drain).await,
+            Some(acceptor) => {
+                let shaking = tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream));
+                let shaken = tokio::select! {
+                    shaken = shaking => shaken,
+                    () = drain.stopping() => return,
+                };
+                match shaken {
+                    Ok(Ok(stream)) => {
+                        let is_h2 = stream.get_ref().1.alpn_protocol() == Some(tls::H2);
+                        self.exchange(stream, is_h2, road, drain).await;
+                    }
+                    Ok(Err(error)) => {
+                        tracing::debug!(%error, peer = %self.peer, "a TLS handshake failed");
+                    }
+                    Err(_) => tracing::debug!(peer = %self.peer, "a TLS handshake took too long"),
+                }
+            }
+        }
+    }
+
+    async fn exchange<S, B, I>(&self, stream: I, is_h2: bool, road: S, drain: Drain)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let peer = Peer(self.peer);
+        let road = road.map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            request
+        });
+        let server = auto::Builder::new(Streams(drain.clone()));
+        // What ALPN agreed on; without TLS there is HTTP/1.1 only.
+        let mut server = if is_h2 { server.http2_only() } else { server.http1_only() };
+        server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
+        server
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_EVERY)
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(HEAD_BYTES_MAX)
+            .max_pending_accept_reset_streams(RESETS_MAX)
+            .max_local_error_reset_streams(RESETS_MAX);
+        let service = TowerToHyperService::new(road);
+        let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
+        let served = tokio::select! {
+            served = connection.as_mut() => served,
+            () = drain.stopping() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = served {
+            // The sender's affair: it left, or sent what is not HTTP.
+            tracing::debug!(%error, peer = %self.peer, "a connection ended early");
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(open) = &self.open {
+            open.dec();
+        }
+    }
+}
+
+// === impl Streams ===
+
+impl<F> Executor<F> for Streams
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, stream: F) {
+        self.0.spawn("stream", async move {
+            stream.await;
+        });
+    }
+}
+
+/// Accepting fails when descriptors run out: wait a little instead of spinning.
+async fn pause_after(error: &io::Error) {
+    tracing::warn!(%error, "a connection could not be accepted");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+/// How long a head may take; it also ends connections of HTTP/1.1 that stay idle.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How long a TLS handshake may take: several round trips around the world, and no more.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// An HTTP/2 connection whose peer is gone is found out after twice this.
+const PING_EVERY: Duration = Duration::from_secs(20);
+
+/// Requests at one time on one HTTP/2 connection: a sender with more opens another.
+const STREAMS_MAX: u32 = 128;
+
+/// The head of one HTTP/2 request, decoded: what the longest token and signature need, many times.
+const HEAD_BYTES_MAX: u32 = 32 * 1024;
+
+/// Streams that the peer reset before they were served, or had reset for its faults, after which
+/// its connection is closed.
+const RESETS_MAX: usize = 32;
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
