@@ -1,0 +1,481 @@
+//! What bad targets cost the good ones, and what a backlog costs everybody.
+//!
+//! `cargo bench --bench isolation`. The relay is the real binary in a process of its own; senders
+//! and targets are here. First, rounds in turns with eight good targets alone, and with a dead one
+//! and one that answers in 10 s beside them: how long after its ack an event is at the good ones.
+//! Then a store with `ISOLATION_BACKLOG` deliveries pending for a dead target, made through
+//! `commit`: what a start, `due` and `settle` cost as ratios to a store with next to none, taken in
+//! turns, and what the relay's memory comes to while it acks and delivers on top of that backlog.
+//! The last line is `isolation: median M, p99 P (rounds N)`: ratios with to without.
+//! `ISOLATION_ROUNDS`, `ISOLATION_SECONDS` and `ISOLATION_BACKLOG` change how much is measured.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::unnecessary_debug_formatting,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::let_underscore_must_use,
+    reason = "a benchmark that meets the unexpected ends"
+)]
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    fmt::Write as _,
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use hookswitch::{
+    clock::Clock,
+    event::{EventId, SourceName, Status},
+    metrics::Metrics,
+    route::TargetName,
+    store::{
+        Admission, Attempt, CallFacts, Fate, Room, Settings, Settlement, Store, StoredRequest,
+        sqlite::Sqlite,
+    },
+};
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{body::Incoming, client, server, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+
+const GOOD: usize = 8;
+/// Callbacks a second; far from what either side can do, so that delays are not those of a queue.
+const RATE: u64 = 100;
+const API_KEY: &str = "isolation-key";
+/// How long the slow target takes.
+const SLOW: Duration = Duration::from_secs(10);
+/// Calls of `due` and of `settle` on each store.
+const CALLS: usize = 400;
+/// What one question for deliveries asks for.
+const LIMIT: usize = 128;
+/// Starts of each relay.
+const STARTS: usize = 7;
+/// Connections of the senders: the pace is kept whatever one ack takes.
+const SENDERS: u64 = 8;
+/// Callers that make the backlog: as many as one group of commits takes.
+const CALLERS: u64 = 512;
+/// What a delay is at least: an event can be at its target before its sender has read the ack.
+const DELAY_MIN: Duration = Duration::from_micros(10);
+
+fn main() {
+    let rounds = setting("ISOLATION_ROUNDS", 5);
+    let seconds = setting("ISOLATION_SECONDS", 10);
+    let backlog = setting("ISOLATION_BACKLOG", 1_000_000);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async move {
+        let verdict = compare(rounds, seconds).await;
+        weigh(backlog, seconds).await;
+        println!("{verdict}");
+    });
+}
+
+fn setting(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
+}
+
+// === eight targets, with and without two bad ones ===
+
+async fn compare(rounds: u64, seconds: u64) -> String {
+    let (mut medians, mut tails) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let mut met = HashMap::new();
+        // The order alternates, so that neither always comes second.
+        for bad in [round % 2 == 0, round % 2 != 0] {
+            let delays = Round::run(bad, seconds).await;
+            let (median, tail) = (quantile(&delays, 0.5), quantile(&delays, 0.99));
+            println!(
+                "round {round} {}: median {:.2} ms, p99 {:.2} ms, {} deliveries",
+                if bad { "with" } else { "without" },
+                millis(median),
+                millis(tail),
+                delays.len()
+            );
+            met.insert(bad, (median, tail));
+        }
+        medians.push(met[&true].0.as_secs_f64() / met[&false].0.as_secs_f64());
+        tails.push(met[&true].1.as_secs_f64() / met[&false].1.as_secs_f64());
+    }
+    format!("isolation: median {:.2}, p99 {:.2} (rounds {rounds})", mid(medians), mid(tails))
+}
+
+/// When what arrived where.
+#[derive(Clone, Default)]
+struct Arrivals(Arc<Mutex<HashMap<(usize, String), Instant>>>);
+
+struct Round;
+
+impl Round {
+    /// The delays of every event at every good target; ends when all are there.
+    async fn run(bad: bool, seconds: u64) -> Vec<Duration> {
+        let folder = tempfile::tempdir().unwrap();
+        let (arrivals, mut serving) = (Arrivals::default(), JoinSet::new());
+        let mut targets = Vec::new();
+        for number in 0..GOOD {
+            let url = sink(&mut serving, Some((number, arrivals.clone())), Duration::ZERO).await;
+            targets.push((format!("good-{number}"), url));
+        }
+        if bad {
+            targets.push(("dead".to_owned(), nobody().await));
+            targets.push(("slow".to_owned(), sink(&mut serving, None, SLOW).await));
+        }
+        let relay = Relay::start(folder.path(), &targets);
+        let acks = send(&relay.callbacks, RATE * seconds).await;
+        let all = acks.len() * GOOD;
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while arrivals.0.lock().unwrap().len() < all {
+            assert!(Instant::now() < deadline, "not every event is at every good target");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let arrivals = arrivals.0.lock().unwrap();
+        arrivals
+            .iter()
+            .map(|((_, id), at)| at.saturating_duration_since(acks[id]).max(DELAY_MIN))
+            .collect()
+    }
+}
+
+/// Sends that many callbacks at an even pace, and tells when each was acked.
+async fn send(callbacks: &str, count: u64) -> HashMap<String, Instant> {
+    let acked: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
+    let mut senders = JoinSet::new();
+    let began = tokio::time::Instant::now();
+    for sender in 0..SENDERS {
+        let (acked, callbacks) = (Arc::clone(&acked), callbacks.to_owned());
+        senders.spawn(async move {
+            let stream = TcpStream::connect(&callbacks).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let (mut send, connection) =
+                client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+            tokio::spawn(connection);
+            for number in (sender..count).step_by(SENDERS as usize) {
+                let at = Duration::from_micros(1_000_000 * number / RATE);
+                tokio::time::sleep_until(began + at).await;
+                let request = Request::post("/hooks/calls")
+                    .header("host", &callbacks)
+                    .header("x-api-key", API_KEY)
+                    .header("content-type", "application/json")
+                    .body(Full::new(callback(number)))
+                    .unwrap();
+                let answer = send.send_request(request).await.unwrap();
+                assert!(answer.status().is_success(), "{}", answer.status());
+                let body = answer.into_body().collect().await.unwrap().to_bytes();
+                let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                let id = body["id"].as_str().unwrap().to_owned();
+                acked.lock().unwrap().insert(id, Instant::now());
+            }
+        });
+    }
+    while let Some(sender) = senders.join_next().await {
+        sender.unwrap();
+    }
+    Arc::try_unwrap(acked).unwrap().into_inner().unwrap()
+}
+
+fn callback(number: u64) -> Bytes {
+    let body = serde_json::json!({
+        "agentId": "agent.t1",
+        "agentName": "Test Agent",
+        "callId": format!("call.{number}"),
+        "name": "Ada Sample",
+        "phoneNumber": "+15550100123",
+        "fromPhoneNumber": "+15550100199",
+        "scheduledAt": "2025-01-20T14:00:00.000Z",
+        "timezone": "Europe/London",
+        "direction": "outbound",
+        "customInputVariables": {},
+        "duration": 60,
+        "callUrl": "https://calls.example.com/1",
+        "callResult": { "resultType": "Goal Completed", "summary": "She agreed. ".repeat(100) },
+    });
+    Bytes::from(body.to_string())
+}
+
+/// A target that answers 200 after a while, and notes what arrives.
+async fn sink(
+    serving: &mut JoinSet<()>,
+    notes: Option<(usize, Arrivals)>,
+    after: Duration,
+) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/events", listener.local_addr().unwrap());
+    serving.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            let _ = stream.set_nodelay(true);
+            let notes = notes.clone();
+            let service = service_fn(move |request: Request<Incoming>| {
+                let at = Instant::now();
+                if let Some((number, arrivals)) = &notes {
+                    let id = request.headers()["webhook-id"].to_str().unwrap().to_owned();
+                    arrivals.0.lock().unwrap().entry((*number, id)).or_insert(at);
+                }
+                async move {
+                    let _ = request.into_body().collect().await;
+                    tokio::time::sleep(after).await;
+                    Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+                }
+            });
+            connections.spawn(async move {
+                let connection = server::conn::http1::Builder::new();
+                let _ = connection.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    url
+}
+
+/// An address that nobody listens on.
+async fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    format!("http://{}/events", listener.local_addr().unwrap())
+}
+
+// === the real binary ===
+
+struct Relay {
+    child: Child,
+    callbacks: String,
+    /// From the start of the process until it listens.
+    took: Duration,
+}
+
+impl Relay {
+    fn start(folder: &Path, targets: &[(String, String)]) -> Self {
+        let mut text = format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+             [store]\npath = {:?}\nmin_free = \"1 MiB\"\n[sources.calls]\nprovider = \"11x\"\n\
+             auth = {{ kind = \"header\", secret = \"{API_KEY}\" }}\n",
+            folder.join("relay.db")
+        );
+        for (name, url) in targets {
+            writeln!(text, "[targets.{name}]\nurl = \"{url}\"").unwrap();
+        }
+        let names: Vec<String> = targets.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        writeln!(text, "[[routes]]\nname = \"everything\"\nto = [{}]", names.join(", ")).unwrap();
+        let config = folder.join("relay.toml");
+        fs::write(&config, text).unwrap();
+        let began = Instant::now();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_hookswitch"))
+            .args(["serve", "--log-format", "json", "--config"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let callbacks = loop {
+            let line = log.next().expect("the relay ended before it listened").unwrap();
+            let entry: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if let Some(callbacks) = entry["callbacks"].as_str() {
+                break callbacks.to_owned();
+            }
+        };
+        let took = began.elapsed();
+        // Read on, so that a full pipe does not hold the relay up.
+        std::thread::spawn(move || log.for_each(drop));
+        Self { child, callbacks, took }
+    }
+
+    /// The most memory it ever had resident, in MiB.
+    fn memory(&self) -> f64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").trim().parse::<f64>().unwrap() / 1024.0
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+// === a backlog ===
+
+async fn weigh(backlog: u64, seconds: u64) {
+    let (full, empty) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let began = Instant::now();
+    fill(full.path(), backlog).await;
+    // As many as the questions below ask for.
+    fill(empty.path(), 2 * LIMIT as u64).await;
+    println!(
+        "backlog: {backlog} deliveries committed in {:.0} s, {:.0} MiB",
+        began.elapsed().as_secs_f64(),
+        fs::metadata(full.path().join("relay.db")).unwrap().len() as f64 / 1024.0 / 1024.0
+    );
+    for verb in ["due", "settle"] {
+        let (full, empty) = verbs(verb, full.path(), empty.path()).await;
+        println!("{verb}: {:.2} ({full:.3} ms, empty {empty:.3} ms)", full / empty);
+    }
+
+    let dead = vec![("dead".to_owned(), nobody().await)];
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for start in 0..STARTS {
+        for is_full in [start % 2 == 0, start % 2 != 0] {
+            let folder = if is_full { full.path() } else { empty.path() };
+            let took = Relay::start(folder, &dead).took;
+            if is_full { &mut with } else { &mut without }.push(took.as_secs_f64());
+        }
+    }
+    let (with, without) = (mid(with), mid(without));
+    println!("start: {:.2} ({:.0} ms, empty {:.0} ms)", with / without, with * 1e3, without * 1e3);
+
+    let (arrivals, mut serving) = (Arrivals::default(), JoinSet::new());
+    let mut targets = dead;
+    for number in 0..GOOD {
+        let url = sink(&mut serving, Some((number, arrivals.clone())), Duration::ZERO).await;
+        targets.push((format!("good-{number}"), url));
+    }
+    let relay = Relay::start(full.path(), &targets);
+    let acks = send(&relay.callbacks, RATE * seconds).await;
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while arrivals.0.lock().unwrap().len() < acks.len() * GOOD {
+        assert!(Instant::now() < deadline, "not every event is at every good target");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    println!(
+        "memory: {:.0} MiB at most, with {backlog} deliveries pending, {} events acked and \
+         delivered to {GOOD} targets",
+        relay.memory(),
+        acks.len()
+    );
+}
+
+fn open(folder: &Path) -> Arc<dyn Store> {
+    let settings = Settings {
+        path: folder.join("relay.db"),
+        retention: Duration::from_hours(24),
+        max_size: u64::MAX,
+        dead_retention: Duration::from_hours(24),
+        min_free: 0,
+    };
+    Sqlite::open(&settings, Clock::system(), &Metrics::new(), None).unwrap()
+}
+
+async fn fill(folder: &Path, count: u64) {
+    let (store, clock) = (open(folder), Clock::system());
+    let mut committing = JoinSet::new();
+    for caller in 0..CALLERS.min(count) {
+        let (store, clock) = (Arc::clone(&store), clock.clone());
+        committing.spawn(async move {
+            for number in (caller..count).step_by(CALLERS as usize) {
+                store.commit(admission(&clock, number)).await.unwrap();
+            }
+        });
+    }
+    while let Some(committed) = committing.join_next().await {
+        committed.unwrap();
+    }
+    assert_eq!(store.totals().deliveries[&dead()].pending, count);
+    store.close().await.unwrap();
+}
+
+fn dead() -> TargetName {
+    TargetName::new("dead")
+}
+
+fn admission(clock: &Clock, number: u64) -> Admission {
+    let now = clock.now();
+    let mut random = [0; 10];
+    random[..8].copy_from_slice(&fastrand::u64(..).to_be_bytes());
+    let id = EventId::new(now, random);
+    Admission {
+        id,
+        source: SourceName::new("calls"),
+        provider: "11x".to_owned(),
+        received_at: now,
+        request: StoredRequest {
+            method: "POST".to_owned(),
+            query: String::new(),
+            content_type: Some("application/json".to_owned()),
+            body: Bytes::from(vec![b' '; 256]),
+        },
+        fingerprint: None,
+        dedupe_window: Duration::ZERO,
+        fate: Fate::Readable {
+            json: Bytes::from(format!("{{\"id\":\"{id}\",\"x\":\"{}\"}}", "x".repeat(400))),
+            facts: CallFacts {
+                status: Status::Completed,
+                call_id: Some(format!("call.{number}")),
+                reference: None,
+                from: None,
+                to: None,
+            },
+            targets: vec![dead()],
+            failed_routes: Vec::new(),
+        },
+    }
+}
+
+/// What a verb takes on the full store and on the empty one, taken in turns: medians, in ms.
+async fn verbs(verb: &str, full: &Path, empty: &Path) -> (f64, f64) {
+    let stores = [open(full), open(empty)];
+    let mut took = [Vec::new(), Vec::new()];
+    let clock = Clock::system();
+    for call in 0..CALLS {
+        for which in [call % 2, (call + 1) % 2] {
+            let store = &stores[which];
+            let began = Instant::now();
+            let due = store.due(&dead(), clock.now(), &[], Room::of(LIMIT)).await.unwrap();
+            let asked = began.elapsed();
+            assert!(due.deliveries.len() >= LIMIT, "{} are due", due.deliveries.len());
+            let delivery = due.deliveries.into_iter().next().unwrap();
+            let attempt = Attempt {
+                number: delivery.attempts + 1,
+                at: clock.now(),
+                took: Duration::from_millis(1),
+                status: None,
+                error: Some("connection refused".to_owned()),
+                snippet: None,
+            };
+            // Due again at once: the queue stays as long as it is.
+            let retry = Settlement::Retry { at: delivery.since };
+            let began = Instant::now();
+            store.settle(delivery, attempt, retry).await.unwrap();
+            let settled = began.elapsed();
+            took[which].push(if verb == "due" { asked } else { settled }.as_secs_f64() * 1e3);
+        }
+    }
+    for store in stores {
+        store.close().await.unwrap();
+    }
+    let [full, empty] = took;
+    (mid(full), mid(empty))
+}
+
+// === figures ===
+
+fn mid(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+fn quantile(delays: &[Duration], of: f64) -> Duration {
+    let mut delays = delays.to_vec();
+    delays.sort_unstable();
+    delays[((delays.len() - 1) as f64 * of) as usize]
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
