@@ -100,7 +100,11 @@ impl<'t> Document<'t> {
             self.report(reading, error, ground);
         }
         let tree = tree.into_inner();
-        let masks = self.masks(&tree);
+        let mut masks = self.masks(&tree);
+        if !errors.is_empty() || readable != self.text {
+            // A fault may have cost the tree a part of a line that is otherwise in it.
+            masks.splice(..0, self.masks_by_words());
+        }
         (tree, masks)
     }
 
@@ -272,6 +276,20 @@ impl<'t> Document<'t> {
         let mut masks = Vec::new();
         self.mask_members(tree, Some(&WHOLE), &mut masks);
         masks
+    }
+
+    /// What each line of several values may hide, whatever the tree says.
+    fn masks_by_words(&self) -> Vec<Mask> {
+        let masks = (0..self.lines.len()).flat_map(|line| {
+            let range = self.line_range(line);
+            let line = without_comment(self.text.get(range.clone()).unwrap_or_default());
+            let several = match line.split_once('=') {
+                Some((_, value)) => value.contains(['[', '{']),
+                None => !line.trim_start().starts_with('['),
+            };
+            if several { mask_by_words(line, range.start) } else { Vec::new() }
+        });
+        masks.collect()
     }
 
     fn mask_members(

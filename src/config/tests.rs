@@ -1000,6 +1000,38 @@ fn a_secret_that_a_line_break_parted_from_its_key_is_not_shown() {
     assert!(!said.contains("zq7-secret"), "{said}");
 }
 
+#[test]
+fn no_slip_in_a_line_with_a_secret_makes_the_reader_show_it() {
+    let text = with_secrets();
+    let lines: Vec<_> = text.lines().collect();
+    let secret = |at: &usize| lines[*at].contains("zq7-secret");
+    for at in (0..lines.len()).filter(secret) {
+        let is_heading = |at: &usize| lines[*at].starts_with('[');
+        let heading = (0..at).rev().find(is_heading).unwrap();
+        let end = (at..lines.len()).filter(is_heading).nth(1).unwrap_or(lines.len());
+        let above = lines[heading..at].join("\n");
+        let below = lines[at + 1..end].join("\n");
+        for (place, char) in lines[at].char_indices() {
+            let (before, rest) = lines[at].split_at(place);
+            if before.ends_with("zq7") {
+                continue;
+            }
+            let less = &rest[char.len_utf8()..];
+            let slips = [less.to_owned()]
+                .into_iter()
+                .chain(["\n", "\"", "=", "#", "}"].map(|slip| slip.to_owned() + rest));
+            for slip in slips {
+                let text = format!("{above}\n{before}{slip}\n{below}\n");
+                let said = match parse(&text) {
+                    Ok((_, warnings)) => warnings.iter().map(Problem::to_string).collect(),
+                    Err(problems) => problems.to_string(),
+                };
+                assert!(!said.contains("zq7-secret"), "{text}: {said}");
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
