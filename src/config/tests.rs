@@ -1016,7 +1016,7 @@ fn no_slip_in_a_line_with_a_secret_makes_the_reader_show_it() {
             if before.ends_with("zq7") {
                 continue;
             }
-            let less = &rest[char.len_utf8()..];
+            let less = rest.strip_prefix(char).unwrap();
             let slips = [less.to_owned()]
                 .into_iter()
                 .chain(["\n", "\"", "=", "#", "}"].map(|slip| slip.to_owned() + rest));

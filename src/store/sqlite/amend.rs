@@ -136,7 +136,13 @@ impl Group<'_> {
             totals.unrouted += u64::from(targets.is_empty());
             totals.routed += u64::from(!targets.is_empty());
         });
-        self.seen.remember_released(self.connection, source, admission, self.now)?;
+        self.seen.remember_released(
+            self.connection,
+            &mut self.statements,
+            source,
+            admission,
+            self.now,
+        )?;
         Ok(1)
     }
 

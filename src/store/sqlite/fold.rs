@@ -34,7 +34,7 @@ pub(super) struct Folding {
 
 /// Pages in the log from which it is folded in. Fewer would copy more often the pages that every
 /// group writes to; more is a longer start after a crash.
-const FOLD_PAGES: i32 = 1000;
+const FOLD_PAGES: i32 = 4000;
 
 /// Pages in the log from which nothing is written until they are folded in: the bound of the log
 /// when the disk is slower than the callbacks.

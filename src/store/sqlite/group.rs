@@ -8,7 +8,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
-use super::{amend::Amended, ledger::Ledger, seen::Seen};
+use super::{amend::Amended, ledger::Ledger, seen::Seen, statements::Statements};
 use crate::{
     event::EventId,
     route::TargetName,
@@ -18,6 +18,7 @@ use crate::{
 /// A group in the middle of its transaction.
 pub(super) struct Group<'c> {
     pub(super) connection: &'c Connection,
+    pub(super) statements: Statements<'c>,
     pub(super) ledger: &'c mut Ledger,
     pub(super) seen: &'c mut Seen,
     pub(super) now: Timestamp,
@@ -87,14 +88,15 @@ impl Group<'_> {
         let mark = admission.fingerprint.filter(|_| !admission.dedupe_window.is_zero());
         if let Some(mark) = mark
             && let Some((id, quarantined)) =
-                self.seen.first(self.connection, (source, mark.0), admission.received_at)?
+                self.seen.first(&mut self.statements, (source, mark.0), admission.received_at)?
         {
             let quarantined = quarantined && self.is_quarantined(id)?;
             return Ok(Done::Admitted { id, duplicate: true, quarantined });
         }
         let seq = self.ledger.take_seq();
         if let Some(mark) = mark {
-            self.seen.remember(self.connection, (source, mark.0), seq, admission, quarantined)?;
+            let key = (source, mark.0);
+            self.seen.remember(&mut self.statements, key, seq, admission, quarantined)?;
         }
         match &admission.fate {
             Fate::Readable { json, facts, targets, failed_routes } => {
@@ -133,7 +135,7 @@ impl Group<'_> {
     }
 
     fn insert_event(
-        &self,
+        &mut self,
         seq: i64,
         source: i64,
         admission: &Admission,
@@ -141,40 +143,29 @@ impl Group<'_> {
         read: Result<(&str, &CallFacts), &str>,
     ) -> Result<(), Fault> {
         let facts = read.as_ref().ok().map(|(_, facts)| *facts);
-        self.connection
-            .prepare_cached(
-                "INSERT INTO events (seq, id, source, provider, received_at, state, reason, status, \
-                 call_id, reference, number_from, number_to, json) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-            )?
-            .execute(params![
-                seq,
-                admission.id.as_bytes(),
-                source,
-                admission.provider,
-                admission.received_at.as_millisecond(),
-                state,
-                read.as_ref().err(),
-                facts.map(|facts| facts.status.as_str()),
-                facts.and_then(|facts| facts.call_id.as_deref()),
-                facts.and_then(|facts| facts.reference.as_deref()),
-                facts.and_then(|facts| facts.from.as_deref()),
-                facts.and_then(|facts| facts.to.as_deref()),
-                read.as_ref().ok().map(|(json, _)| *json),
-            ])?;
+        self.statements.event.execute(params![
+            seq,
+            admission.id.as_bytes(),
+            source,
+            admission.provider,
+            admission.received_at.as_millisecond(),
+            state,
+            read.as_ref().err(),
+            facts.map(|facts| facts.status.as_str()),
+            facts.and_then(|facts| facts.call_id.as_deref()),
+            facts.and_then(|facts| facts.reference.as_deref()),
+            facts.and_then(|facts| facts.from.as_deref()),
+            facts.and_then(|facts| facts.to.as_deref()),
+            read.as_ref().ok().map(|(json, _)| *json),
+        ])?;
         let request = &admission.request;
-        self.connection
-            .prepare_cached(
-                "INSERT INTO requests (seq, method, query, content_type, body) \
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![
-                seq,
-                request.method,
-                request.query,
-                request.content_type,
-                &*request.body
-            ])?;
+        self.statements.request.execute(params![
+            seq,
+            request.method,
+            request.query,
+            request.content_type,
+            &*request.body
+        ])?;
         Ok(())
     }
 
@@ -214,20 +205,15 @@ impl Group<'_> {
                 None => false,
             };
             let at = at.as_millisecond();
-            self.connection
-                .prepare_cached(
-                    "INSERT INTO deliveries (id, target, state, round, attempts, since, next_at, \
-                     call_key, stood, queue) VALUES (?1, ?2, 0, 0, 0, ?3, ?4, ?5, ?6, ?7)",
-                )?
-                .execute(params![
-                    seq * TARGETS_MAX + ordinal,
-                    target,
-                    at,
-                    (!waits).then_some(at),
-                    call_key,
-                    terms.stood_at(at),
-                    queue
-                ])?;
+            self.statements.delivery.execute(params![
+                seq * TARGETS_MAX + ordinal,
+                target,
+                at,
+                (!waits).then_some(at),
+                call_key,
+                terms.stood_at(at),
+                queue
+            ])?;
             self.ledger.targets.change(target, |totals| {
                 totals.enqueued += 1;
                 totals.pending += 1;
@@ -250,45 +236,32 @@ impl Group<'_> {
         };
         let error = attempt.error.as_deref().map(|error| cut(error, ERROR_BYTES_MAX));
         let turn = self.turn_of(target, id.0)?;
-        // A settle that comes again finds its number among the settled attempts.
-        let settled = self
-            .connection
-            .prepare_cached(
-                "UPDATE deliveries SET state = ?5, attempts = ?4, next_at = ?6, settled_at = ?7, \
-                 status = ?8, error = ?9, reason = ?10 \
-                 WHERE id = ?1 AND target = ?2 AND round = ?3 AND attempts < ?4 AND state = 0",
-            )?
-            .execute(params![
-                id.0,
-                target,
-                round,
-                attempt.number,
-                state,
-                next_at,
-                self.now.as_millisecond(),
-                attempt.status,
-                error,
-                reason
-            ])?;
+        let settled = self.statements.outcome.execute(params![
+            id.0,
+            target,
+            round,
+            attempt.number,
+            state,
+            next_at,
+            self.now.as_millisecond(),
+            attempt.status,
+            error,
+            reason
+        ])?;
         if settled == 0 {
             return Ok(Done::Settled);
         }
         let snippet = attempt.snippet.as_ref().map(Bytes::as_ref);
-        self.connection
-            .prepare_cached(
-                "INSERT INTO attempts (delivery, round, number, at, took_us, status, error, \
-                 snippet) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            )?
-            .execute(params![
-                id.0,
-                round,
-                attempt.number,
-                attempt.at.as_millisecond(),
-                i64::try_from(attempt.took.as_micros()).unwrap_or(i64::MAX),
-                attempt.status,
-                error,
-                snippet.map(|snippet| snippet.get(..SNIPPET_BYTES_MAX).unwrap_or(snippet)),
-            ])?;
+        self.statements.attempt.execute(params![
+            id.0,
+            round,
+            attempt.number,
+            attempt.at.as_millisecond(),
+            i64::try_from(attempt.took.as_micros()).unwrap_or(i64::MAX),
+            attempt.status,
+            error,
+            snippet.map(|snippet| snippet.get(..SNIPPET_BYTES_MAX).unwrap_or(snippet)),
+        ])?;
         self.ledger.targets.change(target, |totals| match settlement {
             Settlement::Delivered => {
                 totals.pending -= 1;

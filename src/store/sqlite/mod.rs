@@ -25,6 +25,7 @@ mod queue;
 mod readers;
 mod schema;
 mod seen;
+mod statements;
 mod terms;
 mod turns;
 mod writer;

@@ -79,12 +79,16 @@ fn head(
     let Of { target, number, stood, now, durable } = of;
     let mut head = Head { found: Vec::new(), more: false, next_at: None };
     let mut bytes = 0;
-    // What waits for its turn has no next_at, and lies before the head.
+    // Of the index alone: what is held is passed over without a look at its row. What waits for
+    // its turn has no next_at, and lies before the head.
     let mut query = connection.prepare_cached(
-        "SELECT d.id, d.next_at, d.since, d.round, d.attempts, e.id, e.json, d.stood \
-         FROM deliveries d INDEXED BY deliveries_due CROSS JOIN events e ON e.seq = d.id / 4096 \
-         WHERE d.target = ?1 AND (d.attempts > 0) = ?2 AND d.state = 0 AND d.next_at >= 0 \
-         ORDER BY d.next_at, d.id",
+        "SELECT id, next_at FROM deliveries INDEXED BY deliveries_due \
+         WHERE target = ?1 AND (attempts > 0) = ?2 AND state = 0 AND next_at >= 0 \
+         ORDER BY next_at, id",
+    )?;
+    let mut one = connection.prepare_cached(
+        "SELECT d.since, d.round, d.attempts, d.stood, e.id, e.json \
+         FROM deliveries d CROSS JOIN events e ON e.seq = d.id / 4096 WHERE d.id = ?1",
     )?;
     let mut rows = query.query(params![number, attempted])?;
     while let Some(row) = rows.next()? {
@@ -101,19 +105,25 @@ fn head(
             head.more = true;
             break;
         }
-        let json = Bytes::copy_from_slice(row.get_ref(6)?.as_bytes_or_null()?.unwrap_or_default());
-        bytes += json.len();
-        let delivery = Delivery {
-            id,
-            target: target.clone(),
-            event: event_id(row, 5)?,
-            json,
-            since: instant(row.get(2)?),
-            stood: span(stood.saturating_sub(row.get(7)?)),
-            round: row.get(3)?,
-            attempts: row.get(4)?,
-        };
-        head.found.push((next_at, delivery));
+        let delivery = one
+            .query_row([id.0], |row| {
+                let json = row.get_ref(5)?.as_bytes_or_null()?.unwrap_or_default();
+                Ok(Delivery {
+                    id,
+                    target: target.clone(),
+                    event: event_id(row, 4)?,
+                    json: Bytes::copy_from_slice(json),
+                    since: instant(row.get(0)?),
+                    stood: span(stood.saturating_sub(row.get(3)?)),
+                    round: row.get(1)?,
+                    attempts: row.get(2)?,
+                })
+            })
+            .optional()?;
+        if let Some(delivery) = delivery {
+            bytes += delivery.json.len();
+            head.found.push((next_at, delivery));
+        }
     }
     drop(rows);
     head.next_at = connection

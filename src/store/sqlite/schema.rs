@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 
 use super::open::OpenError;
 
@@ -71,7 +71,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     let told = |error: rusqlite::Error| OpenError::of(path, &error);
     let mut connection = Connection::open_with_flags(path, flags).map_err(told)?;
     busy_timeout(&connection).map_err(told)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    keep_statements(&connection).map_err(told)?;
     let found = version(&connection, path)?;
     connection.execute_batch(FORMAT).map_err(told)?;
     connection.execute_batch(WRITER).map_err(told)?;
@@ -93,7 +93,7 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     busy_timeout(&connection)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    keep_statements(&connection)?;
     connection.execute_batch(READER)?;
     Ok(connection)
 }
@@ -132,6 +132,14 @@ pub(super) fn in_force(connection: &Connection) -> rusqlite::Result<InForce> {
         },
         schema_version: usize::try_from(number("user_version")?).unwrap_or_default(),
     })
+}
+
+/// Statements stay compiled, whatever values they are given: `SQLite` would look at their plans again
+/// for the values of some, and ours name their indexes.
+fn keep_statements(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 fn busy_timeout(connection: &Connection) -> rusqlite::Result<()> {

@@ -9,10 +9,11 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use jiff::Timestamp;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Params, params};
 
-use super::group::Fault;
+use super::{group::Fault, statements::Statements};
 use crate::{event::EventId, store::Admission};
 
 /// A source's number, and a fingerprint.
@@ -22,11 +23,13 @@ pub(super) type Key = (i64, [u8; 16]);
 #[derive(Debug)]
 pub(super) struct Seen {
     /// `seen_lately.seq` of the young ones.
-    young: HashMap<Key, i64>,
+    young: Places,
     /// Noted by the group in hand.
     noted: Vec<Key>,
-    /// Sorted: on their way into the tree.
-    moving: Vec<(Key, i64)>,
+    /// On their way into the tree.
+    old: Places,
+    /// `seen_lately.seq` of those, in the order of the tree.
+    moving: Vec<i64>,
     /// So many of them are there.
     moved: usize,
     /// Notes up to this one are in the tree and can go.
@@ -34,16 +37,23 @@ pub(super) struct Seen {
     /// Where the search for expired ones goes on: it walks the tree in its own order, and begins
     /// again at the end. That needs no index by time, which every event would pay for.
     swept: Key,
-    /// Events stored since the last step of that search.
-    unswept: usize,
+    /// Events stored since the last step of moving, removing and searching.
+    stored: usize,
     /// How many are young before they are moved.
     young_max: usize,
 }
+
+/// Where fingerprints stand in `seen_lately`.
+type Places = HashMap<Key, i64, RandomState>;
 
 /// How many are young at most: the more, the more of them share a page of the tree when they are
 /// moved; each costs 40 bytes of memory, and a little time when the store opens. Just under what
 /// fills the map's table.
 pub(super) const YOUNG_MAX: usize = 28_000;
+
+/// Events from one step of moving, removing and searching to the next. Each touches pages of its
+/// own, which a step shares; and a step is short enough for the commit it is in.
+const STEP_EVENTS: usize = 256;
 
 /// How many are moved, and how many notes removed, for each event stored: more than one, so that
 /// moving is done before the map is full again.
@@ -51,10 +61,7 @@ const MOVED_PER_EVENT: usize = 2;
 
 /// How many of the tree are looked at for each event stored, to find the expired: more than one,
 /// so that the search gains on the growth.
-const SWEPT_PER_EVENT: usize = 4;
-
-/// Looked at in one step: about two pages, which no commit notices.
-const SWEEP_STEP: usize = 256;
+const SWEPT_PER_EVENT: usize = 2;
 
 // === impl Seen ===
 
@@ -62,7 +69,7 @@ impl Seen {
     /// Reads the notes that are on disk. Some may be in the tree already; moving them again
     /// changes nothing.
     pub(super) fn read(connection: &Connection, young_max: usize) -> rusqlite::Result<Self> {
-        let mut young = HashMap::new();
+        let mut young = Places::default();
         let mut query = connection
             .prepare_cached("SELECT seq, source, fingerprint FROM seen_lately ORDER BY seq")?;
         let mut rows = query.query([])?;
@@ -72,11 +79,12 @@ impl Seen {
         Ok(Self {
             young,
             noted: Vec::new(),
+            old: Places::default(),
             moving: Vec::new(),
             moved: 0,
             spent: 0,
             swept: Key::default(),
-            unswept: 0,
+            stored: 0,
             young_max,
         })
     }
@@ -85,24 +93,13 @@ impl Seen {
     /// quarantined.
     pub(super) fn first(
         &self,
-        connection: &Connection,
+        statements: &mut Statements<'_>,
         key: Key,
         now: Timestamp,
     ) -> Result<Option<(EventId, bool)>, Fault> {
         let found = match self.noted_as(&key) {
-            Some(seq) => one(
-                connection.prepare_cached(
-                    "SELECT id, quarantined, until FROM seen_lately WHERE seq = ?1",
-                )?,
-                [seq],
-            )?,
-            None => one(
-                connection.prepare_cached(
-                    "SELECT id, quarantined, until FROM seen \
-                     WHERE source = ?1 AND fingerprint = ?2",
-                )?,
-                params![key.0, key.1],
-            )?,
+            Some(seq) => one(&mut statements.noted, [seq])?,
+            None => one(&mut statements.seen, params![key.0, key.1])?,
         };
         Ok(found
             .filter(|(_, _, until)| now.as_millisecond() < *until)
@@ -112,26 +109,21 @@ impl Seen {
     /// Notes the first event with this fingerprint.
     pub(super) fn remember(
         &mut self,
-        connection: &Connection,
+        statements: &mut Statements<'_>,
         key: Key,
         seq: i64,
         admission: &Admission,
         quarantined: bool,
     ) -> Result<(), Fault> {
         let window = i64::try_from(admission.dedupe_window.as_millis()).unwrap_or(i64::MAX);
-        connection
-            .prepare_cached(
-                "INSERT INTO seen_lately (seq, source, fingerprint, until, id, quarantined) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?
-            .execute(params![
-                seq,
-                key.0,
-                key.1,
-                admission.received_at.as_millisecond().saturating_add(window),
-                admission.id.as_bytes(),
-                quarantined
-            ])?;
+        statements.note.execute(params![
+            seq,
+            key.0,
+            key.1,
+            admission.received_at.as_millisecond().saturating_add(window),
+            admission.id.as_bytes(),
+            quarantined
+        ])?;
         self.young.insert(key, seq);
         self.noted.push(key);
         Ok(())
@@ -143,6 +135,7 @@ impl Seen {
     pub(super) fn remember_released(
         &self,
         connection: &Connection,
+        statements: &mut Statements<'_>,
         source: i64,
         admission: &Admission,
         now: Timestamp,
@@ -150,7 +143,7 @@ impl Seen {
         let Some(mark) = admission.fingerprint else { return Ok(()) };
         let window = i64::try_from(admission.dedupe_window.as_millis()).unwrap_or(i64::MAX);
         let until = admission.received_at.as_millisecond().saturating_add(window);
-        if until <= now.as_millisecond() || self.first(connection, (source, mark.0), now)?.is_some()
+        if until <= now.as_millisecond() || self.first(statements, (source, mark.0), now)?.is_some()
         {
             return Ok(());
         }
@@ -195,36 +188,32 @@ impl Seen {
         self.noted.clear();
     }
 
-    /// Moves, removes and forgets a little, in proportion to what was stored.
+    /// Moves, removes and forgets a step, in proportion to what was stored since the last.
     pub(super) fn keep_up(
         &mut self,
         connection: &Connection,
         stored: usize,
         now: Timestamp,
     ) -> Result<(), Fault> {
-        if stored == 0 {
+        self.stored += stored;
+        // A memory that holds few takes short steps.
+        if self.stored == 0 || self.stored < STEP_EVENTS.min(self.young_max / 4) {
             return Ok(());
         }
+        let stored = std::mem::take(&mut self.stored);
         if self.moving.is_empty() && self.young.len() >= self.young_max {
-            self.moving = self.young.drain().collect();
-            self.moving.sort_unstable();
+            self.old = std::mem::take(&mut self.young);
+            let mut sorted: Vec<_> = self.old.iter().collect();
+            sorted.sort_unstable();
+            self.moving = sorted.into_iter().map(|(_, seq)| *seq).collect();
         }
         self.move_on(connection, stored * MOVED_PER_EVENT, now)?;
         self.remove_spent(connection, stored * MOVED_PER_EVENT)?;
-        self.unswept += stored;
-        if self.unswept * SWEPT_PER_EVENT >= SWEEP_STEP {
-            self.unswept = 0;
-            self.sweep(connection, now)?;
-        }
-        Ok(())
+        self.sweep(connection, stored * SWEPT_PER_EVENT, now)
     }
 
     fn noted_as(&self, key: &Key) -> Option<i64> {
-        let young = self.young.get(key).copied();
-        young.or_else(|| {
-            let place = self.moving.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
-            self.moving.get(place).map(|(_, seq)| *seq)
-        })
+        self.young.get(key).or_else(|| self.old.get(key)).copied()
     }
 
     /// Moves the next `count` into the tree, but for those that have expired.
@@ -237,19 +226,22 @@ impl Seen {
         if self.moving.is_empty() {
             return Ok(());
         }
-        let mut statement = connection.prepare_cached(
-            "INSERT OR REPLACE INTO seen (source, fingerprint, until, id, quarantined) \
-             SELECT source, fingerprint, until, id, quarantined FROM seen_lately \
-             WHERE seq = ?1 AND until > ?2",
-        )?;
-        for (_, seq) in self.moving.iter().skip(self.moved).take(count) {
-            statement.execute([*seq, now.as_millisecond()])?;
-        }
-        self.moved += count;
+        let rest = self.moving.get(self.moved..).unwrap_or_default();
+        let next = rest.get(..count).unwrap_or(rest);
+        let list =
+            serde_json::to_string(next).map_err(|error| Fault::Io(error.to_string().into()))?;
+        connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO seen (source, fingerprint, until, id, quarantined) \
+                 SELECT l.source, l.fingerprint, l.until, l.id, l.quarantined \
+                 FROM json_each(?1) j CROSS JOIN seen_lately l ON l.seq = j.value \
+                 WHERE l.until > ?2",
+            )?
+            .execute(params![list, now.as_millisecond()])?;
+        self.moved += next.len();
         if self.moved >= self.moving.len() {
-            self.spent = self.moving.iter().map(|(_, seq)| *seq).max().unwrap_or_default();
-            self.moving = Vec::new();
-            self.moved = 0;
+            self.spent = self.moving.iter().copied().max().unwrap_or_default();
+            (self.old, self.moving, self.moved) = (Places::default(), Vec::new(), 0);
         }
         Ok(())
     }
@@ -273,9 +265,14 @@ impl Seen {
     }
 
     /// Looks at the next few of the tree, and forgets the expired.
-    fn sweep(&mut self, connection: &Connection, now: Timestamp) -> Result<(), Fault> {
+    fn sweep(
+        &mut self,
+        connection: &Connection,
+        count: usize,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
         let (source, fingerprint) = self.swept;
-        let step = i64::try_from(SWEEP_STEP).unwrap_or(i64::MAX) - 1;
+        let step = i64::try_from(count).unwrap_or(i64::MAX) - 1;
         let to: Option<Key> = connection
             .prepare_cached(
                 "SELECT source, fingerprint FROM seen WHERE (source, fingerprint) > (?1, ?2) \
@@ -296,7 +293,7 @@ impl Seen {
 }
 
 fn one(
-    mut statement: CachedStatement<'_>,
+    statement: &mut CachedStatement<'_>,
     params: impl Params,
 ) -> Result<Option<(EventId, bool, i64)>, Fault> {
     let found = statement

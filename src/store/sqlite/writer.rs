@@ -27,6 +27,7 @@ use super::{
     queue::Queue,
     schema,
     seen::{Seen, YOUNG_MAX},
+    statements::Statements,
 };
 use crate::{
     clock::Clock,
@@ -326,6 +327,7 @@ impl Writer {
         };
         let mut group = Group {
             connection: &self.connection,
+            statements: Statements::of(&self.connection)?,
             ledger: &mut self.ledger,
             seen,
             now: self.shared.clock.now(),

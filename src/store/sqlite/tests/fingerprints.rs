@@ -15,6 +15,7 @@ use crate::{
         sqlite::{
             open, schema,
             seen::{Key, Seen},
+            statements::Statements,
         },
     },
 };
@@ -34,6 +35,10 @@ fn key(number: u8) -> Key {
     (i64::from(number % 2), fingerprint(number.wrapping_mul(97)).0)
 }
 
+fn statements(connection: &Connection) -> Statements<'_> {
+    Statements::of(connection).unwrap()
+}
+
 // === impl Memory ===
 
 impl Memory {
@@ -51,7 +56,8 @@ impl Memory {
         self.connection.execute_batch("BEGIN IMMEDIATE").unwrap();
         let (mut ids, mut stored) = (Vec::new(), 0);
         for number in numbers {
-            let first = self.seen.first(&self.connection, key(*number), now).unwrap();
+            let first =
+                self.seen.first(&mut statements(&self.connection), key(*number), now).unwrap();
             ids.push(first.map_or_else(
                 || {
                     stored += 1;
@@ -69,7 +75,9 @@ impl Memory {
     fn note(&mut self, number: u8) -> EventId {
         let admission: Admission = admission(&self.place.clock, &[]);
         self.seq += 1;
-        self.seen.remember(&self.connection, key(number), self.seq, &admission, false).unwrap();
+        let key = key(number);
+        let mut statements = statements(&self.connection);
+        self.seen.remember(&mut statements, key, self.seq, &admission, false).unwrap();
         admission.id
     }
 
@@ -139,7 +147,8 @@ fn what_is_forgotten_in_a_group_leaves_the_rest_of_it() {
     memory.seen.forget_since(mark);
 
     let now = memory.place.clock.now();
-    let known = |number| memory.seen.first(&memory.connection, key(number), now).unwrap();
+    let known =
+        |number| memory.seen.first(&mut statements(&memory.connection), key(number), now).unwrap();
     assert!(known(1).is_some());
     assert!(known(2).is_none());
 }

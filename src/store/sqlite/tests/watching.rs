@@ -148,6 +148,7 @@ async fn no_statement_of_the_road_scans_or_sorts_whatever_the_backlog() {
         include_str!("../group.rs"),
         include_str!("../amend.rs"),
         include_str!("../seen.rs"),
+        include_str!("../statements.rs"),
         include_str!("../turns.rs"),
         include_str!("../terms.rs"),
     ];
@@ -163,7 +164,9 @@ async fn no_statement_of_the_road_scans_or_sorts_whatever_the_backlog() {
     for sql in &all {
         let plan = plan(&connection, sql);
         assert!(!plan.contains("USE TEMP B-TREE"), "{sql}\n{plan}");
-        for line in plan.lines().filter(|line| line.starts_with("SCAN")) {
+        // A list that is given with the statement is not a table.
+        let scans = |line: &&str| line.starts_with("SCAN") && !line.contains("VIRTUAL TABLE");
+        for line in plan.lines().filter(scans) {
             assert!(line.starts_with("SCAN t "), "only the few targets are walked: {sql}\n{plan}");
         }
     }
