@@ -28,7 +28,10 @@ use crate::{
         read::{self, Understood},
         source::{OnUnreadable, Source},
     },
-    provider::auth::{self, Denied, Head},
+    provider::{
+        self,
+        auth::{self, Denied, Head},
+    },
     route::Routes,
     store::{Admission, Fate, Receipt, Store, StoredRequest},
 };
@@ -114,7 +117,13 @@ impl Source {
         let (method, query) = (head.method.as_str(), head.uri.query().unwrap_or_default());
         let request = StoredRequest {
             method: method.to_owned(),
-            query: auth::strip_query(&self.settings.auth, method, query).into_owned(),
+            query: provider::strip_query(
+                &self.settings.reading,
+                &self.settings.auth,
+                method,
+                query,
+            )
+            .into_owned(),
             content_type: content_type(&head.headers),
             body,
         };

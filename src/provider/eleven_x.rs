@@ -48,6 +48,7 @@ pub(super) const RULES: Rules = Rules {
     bare_international: false,
     max_body: 1 << 20,
     auth_header: Some("x-api-key"),
+    credentials: &[],
     map,
 };
 

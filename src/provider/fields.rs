@@ -13,7 +13,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{Settings, status};
+use super::{Settings, document::find, status, work::visited};
 use crate::event::{
     Number, Warning,
     instant::{self, Reading},
@@ -99,6 +99,9 @@ pub(super) fn is_placeholder(text: &str) -> bool {
 
 /// A text as sent: a string, or a number by its digits.
 pub(super) fn text<'v>(value: &'v Value<'_>) -> Fate<&'v str> {
+    if let Value::String(text) | Value::Number(text) = value {
+        visited(text.len());
+    }
     match value {
         Value::Null => Fate::Blank,
         Value::String(text) if text.trim().is_empty() => Fate::Blank,
@@ -188,6 +191,7 @@ fn with_place<T>(
 /// Removes the value at `path`, and every branch that this empties.
 fn remove<'a>(members: &mut Object<'a>, path: Path<'_>) -> Option<Value<'a>> {
     let (name, rest) = path.split_first()?;
+    visited(members.len());
     let at = members.iter().position(|(member, _)| member == name)?;
     if rest.is_empty() {
         return Some(members.remove(at).1);
@@ -198,19 +202,6 @@ fn remove<'a>(members: &mut Object<'a>, path: Path<'_>) -> Option<Value<'a>> {
         members.remove(at);
     }
     Some(value)
-}
-
-/// The value at `path`.
-fn find<'v, 'a>(members: &'v Object<'a>, path: Path<'_>) -> Option<&'v Value<'a>> {
-    let (name, rest) = path.split_first()?;
-    let (_, value) = members.iter().find(|(member, _)| member == name)?;
-    rest.iter().try_fold(value, |value, name| match value {
-        Value::Object(members) => {
-            members.iter().find(|(member, _)| member == name).map(|(_, value)| value)
-        }
-        Value::Array(entries) => entries.get(name.parse::<usize>().ok()?),
-        _ => None,
-    })
 }
 
 /// A string or number value as the text it is.
@@ -566,6 +557,7 @@ impl<'a, 's> Fields<'a, 's> {
     fn slot(&mut self, path: Path<'_>) -> Option<&mut Value<'a>> {
         fn slot<'v, 'a>(members: &'v mut Object<'a>, path: Path<'_>) -> Option<&'v mut Value<'a>> {
             let (name, rest) = path.split_first()?;
+            visited(members.len());
             let (_, value) = members.iter_mut().find(|(member, _)| member == name)?;
             match value {
                 value if rest.is_empty() => Some(value),
@@ -684,6 +676,7 @@ impl<'v, 'a> Entry<'v, 'a, '_, '_> {
     }
 
     fn find(&self, name: &str) -> Option<&'v Value<'a>> {
+        visited(self.members.len());
         self.members.iter().find(|(member, _)| member == name).map(|(_, value)| value)
     }
 

@@ -4,62 +4,103 @@
 //! It is written in a form in which no two contents look alike (every text with its length), and
 //! hashed with SHA-256, of which the first half is kept.
 
+use std::borrow::Cow;
+
 use ring::digest::{SHA256, digest};
 
+use super::{document::mark, work::visited};
 use crate::event::value::{Object, Value};
 
-/// The digest of a callback; `changing` are the top-level fields the provider changes at each try.
-pub(super) fn of(source: &str, query: &str, content: &Object<'_>, changing: &[&str]) -> [u8; 16] {
-    let mut bytes = Vec::with_capacity(2048);
-    text(&mut bytes, b's', source);
-    text(&mut bytes, b'q', query);
-    members(&mut bytes, content.iter().filter(|(name, _)| !changing.contains(&name.as_ref())));
-    let digest = digest(&SHA256, &bytes);
+/// The digest of a callback; `changing` are the top-level fields the provider changes at each
+/// try, and `size` is about how many bytes there are to hash.
+pub(super) fn of(
+    source: &str,
+    query: &str,
+    content: &Object<'_>,
+    changing: &[&str],
+    size: usize,
+) -> [u8; 16] {
+    let bytes = Vec::with_capacity(size + source.len() + query.len() + 64);
+    let mut writer = Writer { bytes, order: Vec::with_capacity(64) };
+    writer.text(b's', source);
+    writer.text(b'q', query);
+    writer.members(content.iter().filter(|(name, _)| !changing.contains(&name.as_ref())));
+    visited(writer.bytes.len());
+    let digest = digest(&SHA256, &writer.bytes);
     digest.as_ref().first_chunk().copied().unwrap_or_default()
 }
 
-fn value(bytes: &mut Vec<u8>, of: &Value<'_>) {
-    match of {
-        Value::Null => bytes.push(b'n'),
-        Value::Bool(true) => bytes.push(b't'),
-        Value::Bool(false) => bytes.push(b'f'),
-        Value::Number(number) => text(bytes, b'#', number),
-        Value::String(string) => text(bytes, b'"', string),
-        Value::Array(entries) => {
-            bytes.push(b'[');
-            for entry in entries {
-                value(bytes, entry);
+type Member<'a> = (Cow<'a, str>, Value<'a>);
+
+/// Writes a content so that the same one is always the same bytes.
+struct Writer<'v, 'a> {
+    bytes: Vec<u8>,
+    /// The members of the objects that are being written, each object's in their own order: by
+    /// their marks, and by their names where these are the same. Any order will do that depends
+    /// on nothing but the names.
+    order: Vec<(u64, &'v Member<'a>)>,
+}
+
+// === impl Writer ===
+
+impl<'v, 'a> Writer<'v, 'a> {
+    fn value(&mut self, of: &'v Value<'a>) {
+        match of {
+            Value::Null => self.bytes.push(b'n'),
+            Value::Bool(true) => self.bytes.push(b't'),
+            Value::Bool(false) => self.bytes.push(b'f'),
+            Value::Number(number) => self.text(b'#', number),
+            Value::String(string) => self.text(b'"', string),
+            Value::Array(entries) => {
+                self.bytes.push(b'[');
+                for entry in entries {
+                    self.value(entry);
+                }
+                self.bytes.push(b']');
             }
-            bytes.push(b']');
+            Value::Object(object) => self.members(object.iter()),
         }
-        Value::Object(object) => members(bytes, object.iter()),
     }
-}
 
-fn members<'v, 'a: 'v>(
-    bytes: &mut Vec<u8>,
-    of: impl Iterator<Item = &'v (std::borrow::Cow<'a, str>, Value<'a>)>,
-) {
-    let mut sorted: Vec<_> = of.collect();
-    sorted.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
-    bytes.push(b'{');
-    for (name, of) in sorted {
-        text(bytes, b'k', name);
-        value(bytes, of);
+    fn members(&mut self, of: impl Iterator<Item = &'v Member<'a>>) {
+        let first = self.order.len();
+        self.order.extend(of.map(|member| (mark(&member.0), member)));
+        if let Some(own) = self.order.get_mut(first..) {
+            own.sort_unstable_by(|(left, (left_name, _)), (right, (right_name, _))| {
+                left.cmp(right).then_with(|| {
+                    visited(left_name.len());
+                    left_name.cmp(right_name)
+                })
+            });
+        }
+        self.bytes.push(b'{');
+        let mut at = first;
+        // What the members' own objects add to the order, they take away again.
+        while let Some((_, (name, of))) = self.order.get(at).copied() {
+            self.text(b'k', name);
+            self.value(of);
+            at += 1;
+        }
+        self.order.truncate(first);
+        self.bytes.push(b'}');
     }
-    bytes.push(b'}');
-}
 
-fn text(bytes: &mut Vec<u8>, kind: u8, text: &str) {
-    bytes.push(kind);
-    // Seven bits a byte, the lowest first: most lengths are one byte to hash and not eight.
-    let mut len = text.len();
-    while len > 0x7F {
-        bytes.push(u8::try_from(len & 0x7F).unwrap_or_default() | 0x80);
-        len >>= 7;
+    fn text(&mut self, kind: u8, text: &str) {
+        // Seven bits a byte, the lowest first: most lengths are one byte to hash and not eight.
+        let low = |len: usize| u8::try_from(len & 0x7F).unwrap_or_default();
+        let mut len = text.len();
+        if len <= 0x7F {
+            self.bytes.extend_from_slice(&[kind, low(len)]);
+        } else {
+            self.bytes.push(kind);
+            while len > 0x7F {
+                self.bytes.push(low(len) | 0x80);
+                len >>= 7;
+            }
+            self.bytes.push(low(len));
+        }
+        self.bytes.extend_from_slice(text.as_bytes());
     }
-    bytes.push(u8::try_from(len).unwrap_or_default());
-    bytes.extend_from_slice(text.as_bytes());
 }
 
 #[cfg(test)]
@@ -70,7 +111,7 @@ mod tests {
     fn digest_of(source: &str, query: &str, body: &str, changing: &[&str]) -> [u8; 16] {
         let callback =
             Callback { method: "POST", query, content_type: None, body: body.as_bytes() };
-        of(source, query, &read(callback, true).expect("readable").root, changing)
+        of(source, query, &read(callback, true).expect("readable").root, changing, body.len())
     }
 
     #[test]

@@ -19,8 +19,6 @@ pub(super) struct Mapped<'a> {
     pub(super) duration_derived: bool,
     /// `ended_at` was computed.
     pub(super) ended_derived: bool,
-    /// Parameters of the query that are the provider's own and no concern of a target.
-    pub(super) hidden_parameters: &'static [&'static str],
 }
 
 /// Puts together what was mapped, what was not, and what the URL said.
@@ -30,10 +28,11 @@ pub(super) fn finish<'a>(
     query: &'a str,
     from_query: bool,
 ) -> Data<'a> {
-    let Mapped { mut data, duration_derived, ended_derived, hidden_parameters } = mapped;
+    let Mapped { mut data, duration_derived, ended_derived } = mapped;
+    let settings = fields.settings;
     let (rest, mut warnings) = fields.into_rest();
     data.query = parameters(query, &mut warnings);
-    data.query.retain(|(name, _)| !hidden_parameters.contains(&name.as_ref()));
+    data.query.retain(|(name, _)| !settings.is_credential(name));
     // The parameters of a GET are the body too, and stand in `query` whole.
     data.extra = if from_query { Object::new() } else { rest };
     if data.call.reference.is_none() {

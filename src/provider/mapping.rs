@@ -36,6 +36,7 @@ pub(super) const RULES: Rules = Rules {
     bare_international: false,
     max_body: 1 << 20,
     auth_header: None,
+    credentials: &[],
     map,
 };
 

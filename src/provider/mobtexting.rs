@@ -58,6 +58,8 @@ pub(super) const RULES: Rules = Rules {
     bare_international: true,
     max_body: 1 << 20,
     auth_header: None,
+    // Its validation key, which it repeats in the URL it calls.
+    credentials: &["token"],
     map,
 };
 
@@ -136,8 +138,7 @@ fn map<'a>(fields: &mut Fields<'a, '_>) -> Mapped<'a> {
     let campaign = fields.text(&["flow_id"]).map(|id| Campaign { id: Some(id), name: None });
     let logged_at = fields.logged(&["unixtime"]).or_else(|| fields.logged(&["date"]));
     let data = Data { call, campaign, logged_at, ..Data::default() };
-    // The token is its own validation key, which it repeats in the URL it calls.
-    Mapped { data, hidden_parameters: &["token"], ..Mapped::default() }
+    Mapped { data, ..Mapped::default() }
 }
 
 /// The words of C.6.

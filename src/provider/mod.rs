@@ -17,6 +17,7 @@ mod mobtexting;
 mod plum;
 mod status;
 mod synthflow;
+mod work;
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
@@ -27,7 +28,7 @@ pub use mapping::Mapping;
 pub use status::fold as fold_status;
 
 use self::{
-    auth::{BasicForm, Denied, Signature},
+    auth::{BasicForm, Denied, Scheme, Signature},
     document::find,
     fields::Fields,
     finish::Mapped,
@@ -116,7 +117,20 @@ struct Rules {
     bare_international: bool,
     max_body: usize,
     auth_header: Option<&'static str>,
+    /// Parameters of the URL that are the provider's own credentials, and no concern of a target.
+    credentials: &'static [&'static str],
     map: for<'a, 's> fn(&mut Fields<'a, 's>) -> Mapped<'a>,
+}
+
+/// The query without the parameters that authenticate, by the schemes of the source or as the
+/// provider does: the only form of it that is logged, hashed, stored or forwarded.
+pub fn strip_query<'a>(
+    settings: &Settings,
+    schemes: &[Scheme],
+    method: &str,
+    query: &'a str,
+) -> Cow<'a, str> {
+    auth::strip_query(schemes, |name| settings.is_credential(name), method, query)
 }
 
 /// Parses the body of a callback, whoever it is from. For a GET the query is the body.
@@ -172,13 +186,13 @@ pub fn normalise<'a>(
     envelope: Envelope,
 ) -> Decoded<'a> {
     let rules = settings.provider.rules();
-    let Document { root, query, from_query, warnings } = document;
+    let Document { root, query, from_query, size, warnings } = document;
     // The parameters of a GET are its content, of which some may change at each try.
     let beside = if from_query { "" } else { query };
     let received = |name: &&'static str| settings.fields.get(*name).map_or(*name, String::as_str);
     let changing: Vec<&str> =
         rules.changing.iter().map(received).chain(settings.mapping.changing()).collect();
-    let digest = fingerprint::of(envelope.source.as_str(), beside, &root, &changing);
+    let digest = fingerprint::of(envelope.source.as_str(), beside, &root, &changing, size);
     let mut fields = Fields::new(settings, root, warnings);
     let mapped = (rules.map)(&mut fields);
     let mut data = finish::finish(mapped, fields, query, from_query);
@@ -274,6 +288,13 @@ impl Settings {
             Provider::Custom => Cow::Owned(self.mapping.name().to_owned()),
             provider => Cow::Borrowed(provider.as_str()),
         }
+    }
+
+    /// Whether a parameter of this name is the provider's own credential. One that the customer
+    /// has made a field is none.
+    fn is_credential(&self, name: &str) -> bool {
+        self.provider.rules().credentials.contains(&name)
+            && !self.fields.values().any(|key| key == name)
     }
 
     /// Whether a documented or configured field of the provider occurs.

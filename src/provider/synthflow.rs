@@ -46,6 +46,7 @@ pub(super) const RULES: Rules = Rules {
     // Transcripts have no documented limit.
     max_body: 8 << 20,
     auth_header: None,
+    credentials: &[],
     map,
 };
 

@@ -19,7 +19,12 @@
     reason = "a benchmark that meets the unexpected ends"
 )]
 
-use std::{env, fs, hint::black_box, path::Path, time::Instant};
+use std::{
+    env, fs,
+    hint::black_box,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use hookswitch::{
     event::{Envelope, EventId, SourceName, number},
@@ -72,7 +77,7 @@ fn main() {
         Subject::of(provider, fixture).work(what, times.parse().unwrap());
         return;
     }
-    let rounds = env::var("READ_ROUNDS").ok().map_or(101, |rounds| rounds.parse().unwrap());
+    let rounds = env::var("READ_ROUNDS").ok().map_or(1001, |rounds| rounds.parse().unwrap());
     println!("| provider | bytes | skip, ns | normalise, ns | ratio | with JSON, ns | ratio |");
     println!("|---|---:|---:|---:|---:|---:|---:|");
     for (provider, fixture) in BODIES {
@@ -146,17 +151,20 @@ impl Subject {
 
     /// The median nanoseconds of each work.
     fn measured(&self, rounds: usize) -> [f64; 3] {
-        const TIMES: u32 = 200;
+        /// So short that most rounds are not interrupted, and most interrupted ones do not count.
+        const ROUND: Duration = Duration::from_micros(100);
+        let times = WORK.map(|what| {
+            let start = Instant::now();
+            self.work(what, 50);
+            let each = start.elapsed() / 50;
+            u32::try_from(ROUND.as_nanos() / each.as_nanos().max(1)).unwrap().max(1)
+        });
         let mut taken = [const { Vec::new() }; 3];
-        for round in 0..=rounds {
-            for (taken, what) in taken.iter_mut().zip(WORK) {
+        for _ in 0..rounds {
+            for ((taken, what), times) in taken.iter_mut().zip(WORK).zip(times) {
                 let start = Instant::now();
-                self.work(what, TIMES);
-                let each = start.elapsed().as_nanos() as f64 / f64::from(TIMES);
-                // The first round warms up.
-                if round > 0 {
-                    taken.push(each);
-                }
+                self.work(what, times);
+                taken.push(start.elapsed().as_nanos() as f64 / f64::from(times));
             }
         }
         taken.map(|mut taken| {

@@ -1,5 +1,7 @@
 //! The table of numbers: what was sent, in which country, and what may be made of it.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 /// The country, what was sent, the E.164 that may be written, the extension.
@@ -103,6 +105,20 @@ const TABLE: &[Row] = &[
 
 fn dialling(country: &'static str) -> Dialling<'static> {
     Dialling { country: (!country.is_empty()).then_some(country), bare_international: false }
+}
+
+#[test]
+fn the_table_has_numbers_of_many_countries() {
+    let codes = ["1", "33", "34", "39", "44", "49", "55", "61", "65", "7", "81", "91"];
+    let countries = codes.iter().filter(|code| {
+        let begins = |e164: &str| e164.strip_prefix('+').is_some_and(|it| it.starts_with(**code));
+        TABLE.iter().any(|(_, _, e164, _)| e164.is_some_and(begins))
+    });
+    let national: BTreeSet<_> = TABLE.iter().map(|(country, ..)| *country).collect();
+
+    assert!(TABLE.len() >= 60, "{}", TABLE.len());
+    assert!(countries.count() >= 10);
+    assert!(national.len() > 10, "{national:?}");
 }
 
 #[test]

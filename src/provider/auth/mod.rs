@@ -158,12 +158,18 @@ pub fn has_url_token(schemes: &[Scheme]) -> bool {
     schemes.iter().any(|scheme| matches!(scheme, Scheme::UrlToken { .. }))
 }
 
-/// The query without the parameters that authenticate: the only form of it that is logged,
-/// hashed, stored or forwarded. Of a GET, the fields of the body are parameters too.
-pub fn strip_query<'a>(schemes: &[Scheme], method: &str, query: &'a str) -> Cow<'a, str> {
+/// The query without the parameters that authenticate: those of `schemes`, and `own`, the
+/// provider's. Of a GET, the fields of the body are parameters too.
+pub(super) fn strip_query<'a>(
+    schemes: &[Scheme],
+    own: impl Fn(&str) -> bool,
+    method: &str,
+    query: &'a str,
+) -> Cow<'a, str> {
     let is_credential = |pair: &str| {
-        parse_query(pair.as_bytes())
-            .any(|(name, _)| schemes.iter().any(|scheme| scheme.is_in_query(method, &name)))
+        parse_query(pair.as_bytes()).any(|(name, _)| {
+            own(&name) || schemes.iter().any(|scheme| scheme.is_in_query(method, &name))
+        })
     };
     if !query.split('&').any(is_credential) {
         return Cow::Borrowed(query);

@@ -10,10 +10,14 @@ use std::{borrow::Cow, collections::HashMap, ops::Range};
 use percent_encoding::percent_decode;
 
 use super::{MAX_DEPTH, Notes, Unreadable};
-use crate::event::value::{Object, Value};
+use crate::{
+    event::value::{Object, Value},
+    provider::work::visited,
+};
 
 /// Reads a form into the tree its keys describe.
 pub(super) fn read<'a>(form: &'a [u8], notes: &mut Notes) -> Result<Object<'a>, Unreadable> {
+    visited(form.len());
     let mut tree = Tree::default();
     for (name, value) in pairs(form) {
         notes.check_room()?;
@@ -32,6 +36,7 @@ pub(super) struct Tree<'a>(Branch<'a>);
 pub(super) fn parameters<'a>(query: &'a [u8], notes: &mut Notes) -> Object<'a> {
     /// Up to here searching is quicker than hashing.
     const FEW: usize = 16;
+    visited(query.len());
     let mut parameters = Object::new();
     let mut places: HashMap<Cow<'a, str>, usize> = HashMap::new();
     for (name, value) in pairs(query) {
@@ -42,7 +47,7 @@ pub(super) fn parameters<'a>(query: &'a [u8], notes: &mut Notes) -> Object<'a> {
             places = named.collect();
         }
         let place = if places.is_empty() {
-            parameters.iter().position(|(known, _)| *known == name)
+            parameters.iter().position(|(known, _)| is_name(known, &name))
         } else {
             places.get(&name).copied()
         };
@@ -77,7 +82,8 @@ struct Branch<'a> {
 
 enum Node<'a> {
     Leaf(Cow<'a, str>),
-    Branch(Branch<'a>),
+    /// Boxed, so that a form of many plain pairs does not hold room for a branch in each.
+    Branch(Box<Branch<'a>>),
 }
 
 enum Segment<'a> {
@@ -127,6 +133,7 @@ fn ranges(key: &str) -> Result<Option<Vec<Range<usize>>>, Unreadable> {
     let end_of_name = |from: usize| {
         key.get(from..)?.find(['[', ']', '.']).map_or(Some(key.len()), |at| Some(from + at))
     };
+    visited(key.len());
     let mut ranges = Vec::new();
     let mut at = 0;
     loop {
@@ -155,6 +162,11 @@ fn ranges(key: &str) -> Result<Option<Vec<Range<usize>>>, Unreadable> {
         }
         at = next;
     }
+}
+
+fn is_name(known: &str, name: &str) -> bool {
+    visited(1 + if known.len() == name.len() { name.len() } else { 0 });
+    known == name
 }
 
 /// The index a name is: digits without a needless zero.
@@ -203,7 +215,7 @@ impl<'a> Branch<'a> {
             }
             let place = match place {
                 Some(place) => place,
-                None => branch.push(segment, Node::Branch(Branch::default()), notes)?,
+                None => branch.push(segment, Node::Branch(Box::default()), notes)?,
             };
             branch = match branch.children.get_mut(place) {
                 Some((_, Node::Branch(inner))) => inner,
@@ -227,8 +239,9 @@ impl<'a> Branch<'a> {
 
     fn find(&self, name: &str) -> Option<usize> {
         if self.places.is_empty() {
-            return self.children.iter().position(|(child, _)| child == name);
+            return self.children.iter().position(|(child, _)| is_name(child, name));
         }
+        visited(name.len());
         self.places.get(name).copied()
     }
 
@@ -311,6 +324,7 @@ impl<'a> Node<'a> {
 impl Notes {
     /// Undoes the encoding of a form: `+` is a space, `%41` is A.
     fn decode<'a>(&mut self, encoded: &'a [u8]) -> Cow<'a, str> {
+        visited(encoded.len());
         if !encoded.contains(&b'+') {
             return self.text(percent_decode(encoded).into());
         }

@@ -14,6 +14,7 @@ use std::{
     collections::{BTreeSet, HashSet},
 };
 
+use super::work::visited;
 use crate::event::{
     Warning,
     value::{Object, Value},
@@ -46,6 +47,8 @@ pub struct Document<'a> {
     pub(super) query: &'a str,
     /// Whether the root was made of the query: a GET has no other body.
     pub(super) from_query: bool,
+    /// How many bytes it was read from.
+    pub(super) size: usize,
     pub(super) warnings: BTreeSet<Warning>,
 }
 
@@ -108,7 +111,8 @@ pub(super) fn read(callback: Callback<'_>, repair_json: bool) -> Result<Document
             form::read(body.trim_ascii_end(), &mut notes)?
         }
     };
-    Ok(Document { root, query: callback.query, from_query, warnings: notes.warnings })
+    let Notes { warnings, .. } = notes;
+    Ok(Document { root, query: callback.query, from_query, size: body.len(), warnings })
 }
 
 /// The object or list that a text of a body holds as JSON, read strictly.
@@ -142,18 +146,46 @@ struct Notes {
 
 /// Refuses an object with a member twice; in linear time.
 fn check_unique(members: &Object<'_>) -> Result<(), Unreadable> {
-    /// Up to here comparing all pairs is quicker than hashing.
-    const FEW: usize = 24;
+    /// Up to here comparing the marks of all pairs is quicker than hashing.
+    const FEW: usize = 40;
     let unique = if members.len() <= FEW {
-        members
-            .iter()
-            .enumerate()
-            .all(|(at, (name, _))| members.iter().skip(at + 1).all(|(other, _)| other != name))
+        let mut marks = [0; FEW];
+        for (to, (name, _)) in marks.iter_mut().zip(members) {
+            *to = mark(name);
+        }
+        members.iter().zip(1..).zip(&marks).all(|(((name, _), next), mark)| {
+            let later = marks.get(next..members.len()).unwrap_or_default();
+            // All of them, and not up to the first, which the compiler does several at a time.
+            let seems_twice = later.iter().filter(|other| *other == mark).count() > 0;
+            !seems_twice || members.iter().skip(next).all(|(other, _)| is_another(other, name))
+        })
     } else {
         let mut seen = HashSet::with_capacity(members.len());
-        members.iter().all(|(name, _)| seen.insert(name.as_ref()))
+        members.iter().all(|(name, _)| {
+            visited(name.len());
+            seen.insert(name.as_ref())
+        })
     };
     if unique { Ok(()) } else { Err(Unreadable::DuplicateKey) }
+}
+
+fn is_another(name: &str, other: &str) -> bool {
+    visited(name.len());
+    name != other
+}
+
+/// A number made of a name: the same for the same name, and another for most others.
+pub(super) fn mark(name: &str) -> u64 {
+    visited(16);
+    let bytes = name.as_bytes();
+    let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    let ends = match (bytes.first_chunk(), bytes.last_chunk()) {
+        (Some(first), Some(last)) => {
+            u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(29)
+        }
+        _ => bytes.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)),
+    };
+    ends ^ len << 56
 }
 
 /// The parameters of a query string, decoded, in order; a repeated name becomes a list.
@@ -244,6 +276,7 @@ impl Place {
 /// Follows a path through objects, and through lists by index.
 pub(super) fn find<'v, 'a>(root: &'v Object<'a>, path: &[&str]) -> Option<&'v Value<'a>> {
     fn member<'v, 'a>(members: &'v Object<'a>, name: &str) -> Option<&'v Value<'a>> {
+        visited(members.len());
         members.iter().find(|(member, _)| member == name).map(|(_, value)| value)
     }
     let (first, rest) = path.split_first()?;

@@ -12,7 +12,7 @@ use futures_util::{FutureExt as _, stream};
 use multer::{Field, Multipart};
 
 use super::{Notes, Unreadable, form::Tree};
-use crate::event::value::Object;
+use crate::{event::value::Object, provider::work::visited};
 
 /// Reads the parts of a body that is here whole.
 pub(super) fn read(
@@ -20,6 +20,7 @@ pub(super) fn read(
     body: &[u8],
     notes: &mut Notes,
 ) -> Result<Object<'static>, Unreadable> {
+    visited(body.len());
     let boundary = multer::parse_boundary(content_type).map_err(unsupported)?;
     let whole = stream::iter([Ok::<_, std::convert::Infallible>(Bytes::copy_from_slice(body))]);
     let mut parts = Multipart::new(whole, boundary);

@@ -1,6 +1,7 @@
 //! Every provider against its fixtures: a request as received, and the event written by hand.
 
 mod clouddial;
+mod hostile;
 mod mobtexting;
 mod nothing_is_lost;
 mod plum;

@@ -215,6 +215,12 @@ fn rows(provider: Provider) -> &'static [Row] {
     }
 }
 
+/// The paths of the fields that a provider's map reads, those in lists apart.
+pub(super) fn fields(provider: Provider) -> Vec<Vec<&'static str>> {
+    let paths = rows(provider).iter().map(|row| row.from);
+    paths.filter(|path| !path.contains(['[', '*'])).map(|path| path.split('.').collect()).collect()
+}
+
 const fn row(from: &'static str, to: &'static str, kind: Kind) -> Row {
     Row { from, to, kind, after: None, unless: |_| false }
 }
