@@ -183,7 +183,7 @@ impl Endpoint {
         headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(timestamp));
         headers.insert(ATTEMPT, HeaderValue::from(delivery.attempts.saturating_add(1)));
         headers.insert(ROUND, HeaderValue::from(delivery.round));
-        let trace = TraceParent::of_event(delivery.event);
+        let trace = delivery.trace.unwrap_or_else(|| TraceParent::of_event(delivery.event));
         insert(&mut headers, TRACEPARENT, trace.header(fastrand::u64(..)));
         (headers, message.body)
     }

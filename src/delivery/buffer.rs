@@ -124,6 +124,7 @@ mod tests {
             target: TargetName::new("crm"),
             event: EventId::new(since, [0; 10]),
             json: Bytes::new(),
+            trace: None,
             since,
             stood: Duration::ZERO,
             round: 0,

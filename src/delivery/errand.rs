@@ -245,6 +245,7 @@ fn copy(delivery: &Delivery) -> Delivery {
         target: delivery.target.clone(),
         event: delivery.event,
         json: delivery.json.clone(),
+        trace: delivery.trace,
         since: delivery.since,
         stood: delivery.stood,
         round: delivery.round,

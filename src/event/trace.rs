@@ -40,6 +40,21 @@ impl TraceParent {
         Self { trace: *id.as_bytes(), flags: SAMPLED }
     }
 
+    /// The trace id and the flags, to be kept.
+    pub fn to_bytes(self) -> [u8; 17] {
+        let mut bytes = [self.flags; 17];
+        for (to, from) in bytes.iter_mut().zip(self.trace) {
+            *to = from;
+        }
+        bytes
+    }
+
+    /// What [`TraceParent::to_bytes`] gave.
+    pub fn from_bytes(bytes: [u8; 17]) -> Self {
+        let [trace @ .., flags] = bytes;
+        Self { trace, flags }
+    }
+
     /// The header of one request within the trace, which `span` tells from others.
     pub fn header(self, span: u64) -> String {
         let mut header = String::with_capacity(HEADER_CHARS);
@@ -93,6 +108,8 @@ mod tests {
         assert!(unsampled.header(0).ends_with("-0000000000000001-00"));
         let later = format!("cc-{}-more", PUBLISHED.get(3..).unwrap());
         assert_eq!(TraceParent::parse(&later), Some(parent));
+        assert_eq!(TraceParent::from_bytes(unsampled.to_bytes()), unsampled);
+        assert_ne!(TraceParent::from_bytes(parent.to_bytes()), unsampled);
     }
 
     #[test]

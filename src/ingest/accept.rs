@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, header::CONTENT_TYPE, request::Parts};
+use http::{HeaderMap, HeaderName, Request, header::CONTENT_TYPE, request::Parts};
 use http_body::Body;
 use ipnet::IpNet;
 use tokio::{sync::Semaphore, time::Instant};
@@ -20,7 +20,7 @@ use tower::Service;
 use crate::{
     clock::Clock,
     drain::Drain,
-    event::{Envelope, EventId},
+    event::{Envelope, EventId, TraceParent},
     ingest::{
         answer::{self, Answer, Refusal},
         body,
@@ -35,6 +35,9 @@ use crate::{
     route::Routes,
     store::{Admission, Fate, Receipt, Store, StoredRequest},
 };
+
+/// W3C Trace Context.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// What every request of the relay shares.
 #[derive(Debug)]
@@ -76,7 +79,7 @@ impl Accept {
         let deadline = Instant::now() + source.settings.body_deadline;
         let body = body::read(body, source.settings.max_body, deadline).await?;
         source.metrics.body_bytes.observe(bytes_f64(body.len()));
-        let admission = match source.understand(&context, &head, body) {
+        let mut admission = match source.understand(&context, &head, body) {
             Understood::Event(admission) => *admission,
             Understood::Handshake(handshake) => return Ok(answer::handshake(&handshake)),
             Understood::Unread(unread) => match source.settings.on_unreadable {
@@ -86,6 +89,7 @@ impl Accept {
             Understood::Denied(denied) => return Err(Refused::Denied(denied)),
             Understood::NotTaken => return Err(Refusal::MethodNotAllowed.into()),
         };
+        admission.trace = trace(&head.headers);
         if let Fate::Readable { failed_routes, .. } = &admission.fate {
             for route in failed_routes {
                 context.metrics.route_failed(route);
@@ -189,6 +193,15 @@ impl Context {
             }
             Err(_) => Err(Refusal::StoreSlow),
         }
+    }
+}
+
+/// The trace the sender says this belongs to. Two that differ say nothing.
+fn trace(headers: &HeaderMap) -> Option<TraceParent> {
+    let mut said = headers.get_all(TRACEPARENT).iter();
+    match (said.next(), said.next()) {
+        (Some(one), None) => TraceParent::parse(one.to_str().ok()?),
+        _ => None,
     }
 }
 

@@ -213,6 +213,7 @@ fn admission(
         request,
         fingerprint,
         dedupe_window: settings.dedupe_window,
+        trace: None,
         fate,
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::{
-    event::{EventId, SourceName, Status},
+    event::{EventId, SourceName, Status, TraceParent},
     route::TargetName,
 };
 
@@ -27,6 +27,8 @@ pub struct Admission {
     pub fingerprint: Option<Fingerprint>,
     /// How long the fingerprint is remembered; zero turns recognition off.
     pub dedupe_window: Duration,
+    /// The trace its sender named; targets are told of it.
+    pub trace: Option<TraceParent>,
     /// What becomes of it.
     pub fate: Fate,
 }

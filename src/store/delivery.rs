@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::{
-    event::{EventId, SourceName},
+    event::{EventId, SourceName, TraceParent},
     route::TargetName,
     store::StoredRequest,
 };
@@ -26,6 +26,8 @@ pub struct Delivery {
     pub event: EventId,
     /// The normalised event.
     pub json: Bytes,
+    /// The trace the callback's sender named, if it did.
+    pub trace: Option<TraceParent>,
     /// When the event was accepted, or the delivery last redriven: its age runs from here.
     pub since: Timestamp,
     /// How long its target was paused or orphaned since then, which is no age.

@@ -412,6 +412,7 @@ fn admission(clock: &Clock, number: u64) -> Admission {
         },
         fingerprint: None,
         dedupe_window: Duration::ZERO,
+        trace: None,
         fate: Fate::Readable {
             json: Bytes::from(format!("{{\"id\":\"{id}\",\"x\":\"{}\"}}", "x".repeat(400))),
             facts: CallFacts {

@@ -149,6 +149,7 @@ fn callback(clock: &Clock, routed: bool) -> Admission {
         },
         fingerprint: None,
         dedupe_window: Duration::ZERO,
+        trace: None,
         fate: Fate::Readable {
             failed_routes: Vec::new(),
             json: text,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::harness::{Relay, Reply, Setup, Target, callback, eventually, post};
+use crate::harness::{API_KEY, Relay, Reply, Setup, Target, callback, client, eventually, post};
 
 const QUICK: &str = "retry = { initial = \"20ms\", factor = 2, max = \"100ms\" }";
 
@@ -158,6 +158,46 @@ async fn after_a_restart_the_schedule_goes_on_where_it_was() {
     assert_eq!(got[2].header("hookswitch-attempt"), "3");
     eventually("the delivery", || async { deliveries(&relay, "crm", "delivered").await == 1.0 })
         .await;
+}
+
+#[tokio::test]
+async fn the_trace_of_a_callback_goes_on_to_its_targets_also_after_a_restart() {
+    let target = Target::scripted(|nth, _| Reply::status(if nth == 0 { 500 } else { 200 })).await;
+    let setup = Setup::new().target("crm", &target, "retry = { schedule = [\"1s\"] }");
+    let relay = setup.start().await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let (version, parent) = ("00", "00f067aa0ba902b7");
+    let sent = client()
+        .post(relay.url())
+        .header("x-api-key", API_KEY)
+        .header("content-type", "application/json")
+        .header("traceparent", format!("{version}-{trace}-{parent}-01"))
+        .body(callback("call.1").to_string())
+        .send();
+    assert_eq!(sent.await.unwrap().status(), 200);
+    target.received(1).await;
+    eventually("the failure to be stored", || async {
+        let labels = [("target", "crm"), ("outcome", "retry"), ("cause", "5xx")];
+        relay.metrics().await.get("hookswitch_delivery_attempts_total", &labels) == 1.0
+    })
+    .await;
+    relay.stop().await;
+
+    let relay = setup.start().await;
+    let got = target.received(2).await;
+    post(&relay.url(), &callback("call.2")).await;
+    let other = target.received(3).await;
+
+    let parts = |nth: usize| -> Vec<String> {
+        other[nth].header("traceparent").split('-').map(str::to_owned).collect()
+    };
+    assert_eq!(got.len(), 2);
+    for nth in [0, 1] {
+        assert_eq!((&*parts(nth)[1], &*parts(nth)[3]), (trace, "01"), "the sender's trace");
+        assert_ne!(parts(nth)[2], parent, "each request is a span of its own");
+    }
+    assert_ne!(parts(0)[2], parts(1)[2]);
+    assert_ne!(parts(2)[1], trace, "without one, the event has its own");
 }
 
 #[tokio::test]

@@ -144,6 +144,7 @@ impl Store for Memory {
                 target: row.target,
                 event: row.event,
                 json: row.json,
+                trace: None,
                 since: row.since,
                 stood,
                 round: 0,

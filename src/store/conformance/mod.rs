@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    event::{EventId, SourceName, Status},
+    event::{EventId, SourceName, Status, TraceParent},
     route::TargetName,
 };
 
@@ -50,6 +50,7 @@ macro_rules! conforms {
         $crate::store::conformance::conforms!(@ $backend;
             what_has_a_receipt_is_there_when_the_store_opens_again
             an_event_reads_back_as_it_was_admitted
+            a_delivery_brings_the_trace_of_its_callback
             an_unreadable_callback_is_kept_as_it_came
             an_unrouted_event_is_kept_and_has_no_delivery
             a_repeat_gets_the_receipt_of_the_first_and_stores_nothing
@@ -176,6 +177,7 @@ pub(crate) fn admission(clock: &Clock, targets: &[&str]) -> Admission {
         },
         fingerprint: None,
         dedupe_window: WINDOW,
+        trace: None,
         fate: Fate::Readable {
             json: Bytes::from(format!("{{\"id\":\"{id}\"}}")),
             facts: CallFacts {
@@ -290,6 +292,21 @@ pub(crate) async fn an_event_reads_back_as_it_was_admitted(backend: &dyn Backend
     assert_eq!((delivery.json, delivery.since), (json, admitted.received_at));
     assert_eq!((delivery.round, delivery.attempts), (0, 0));
     assert!(store.event(event_id(backend.clock().now())).await.unwrap().is_none());
+}
+
+pub(crate) async fn a_delivery_brings_the_trace_of_its_callback(backend: &dyn Backend) {
+    let sent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+    let trace = TraceParent::parse(sent);
+    let store = backend.open();
+    commit(&*store, Admission { trace, ..admission(backend.clock(), &["crm"]) }).await;
+    commit(&*store, admission(backend.clock(), &["crm"])).await;
+    drop(store);
+
+    let found = due(&*backend.open(), "crm", backend.clock().now()).await;
+
+    assert!(trace.is_some());
+    let traces: Vec<_> = found.iter().map(|delivery| delivery.trace).collect();
+    assert_eq!(traces, [trace, None]);
 }
 
 pub(crate) async fn an_unreadable_callback_is_kept_as_it_came(backend: &dyn Backend) {

@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
 use super::{amend::Amended, ledger::Ledger, seen::Seen, statements::Statements};
 use crate::{
-    event::EventId,
+    event::{EventId, TraceParent},
     route::TargetName,
     store::{Admission, Attempt, CallFacts, DeliveryId, Fate, Settlement, StoreError},
 };
@@ -120,6 +120,7 @@ impl Group<'_> {
                 });
             }
         }
+        self.keep_trace(seq, admission.trace)?;
         self.stored += 1;
         Ok(Done::Admitted { id: admission.id, duplicate: false, quarantined })
     }
@@ -166,6 +167,15 @@ impl Group<'_> {
             request.content_type,
             &*request.body
         ])?;
+        Ok(())
+    }
+
+    /// Keeps the trace of an event. Rare, so that the column costs the others nothing.
+    fn keep_trace(&self, seq: i64, trace: Option<TraceParent>) -> Result<(), Fault> {
+        let Some(trace) = trace else { return Ok(()) };
+        self.connection
+            .prepare_cached("UPDATE events SET trace = ?2 WHERE seq = ?1")?
+            .execute(params![seq, trace.to_bytes()])?;
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params, types::Type};
 
 use super::{group::TARGETS_MAX, terms::Terms, turns::Lapsed};
 use crate::{
-    event::{EventId, SourceName, Status},
+    event::{EventId, SourceName, Status, TraceParent},
     route::TargetName,
     store::{
         Attempt, CallFacts, DeadLetter, Delivery, DeliveryId, DeliveryRecord, DeliveryState, Due,
@@ -87,7 +87,7 @@ fn head(
          ORDER BY next_at, id",
     )?;
     let mut one = connection.prepare_cached(
-        "SELECT d.since, d.round, d.attempts, d.stood, e.id, e.json \
+        "SELECT d.since, d.round, d.attempts, d.stood, e.id, e.json, e.trace \
          FROM deliveries d CROSS JOIN events e ON e.seq = d.id / 4096 WHERE d.id = ?1",
     )?;
     let mut rows = query.query(params![number, attempted])?;
@@ -113,6 +113,7 @@ fn head(
                     target: target.clone(),
                     event: event_id(row, 4)?,
                     json: Bytes::copy_from_slice(json),
+                    trace: row.get::<_, Option<[u8; 17]>>(6)?.map(TraceParent::from_bytes),
                     since: instant(row.get(0)?),
                     stood: span(stood.saturating_sub(row.get(3)?)),
                     round: row.get(1)?,
