@@ -352,6 +352,18 @@ fn its_own_token_never_stands_in_the_query() {
 }
 
 #[test]
+fn its_own_token_is_stripped_before_a_request_is_stored_unless_it_is_a_field() {
+    let mut settings = mobtexting();
+    let strip =
+        |settings: &Settings, query: &str| strip_query(settings, &[], "POST", query).into_owned();
+
+    assert_eq!(strip(&settings, "token=k3y&ref=1&tokens=2"), "ref=1&tokens=2");
+    assert_eq!(strip(&Settings::of(Provider::Plum), "token=k3y"), "token=k3y");
+    settings.fields.insert("mid".to_owned(), "token".to_owned());
+    assert_eq!(strip(&settings, "token=k3y"), "token=k3y");
+}
+
+#[test]
 fn a_challenge_is_echoed_and_nothing_else_is() {
     let challenge = r#"{"validation_key":"k3y","challenge":"a234qwe"}"#;
     let echoed = Ok(Some(r#"{"challenge":"a234qwe"}"#.to_owned()));
