@@ -26,7 +26,7 @@ pub use controls::{
 use crate::{
     clock::Clock,
     drain::Drain,
-    listen::{Door, Security, Tls},
+    listen::{Door, Patience, Security, Tls},
     metrics::{self, Metrics},
     secret::Secrets,
     store::Store,
@@ -97,6 +97,7 @@ impl Admin {
             listener: self.listener,
             security,
             max_connections: CONNECTIONS_MAX,
+            patience: Patience::default(),
             open: None,
         };
         drain.spawn("admin", door.accept(app, drain.clone()));

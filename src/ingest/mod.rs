@@ -27,7 +27,7 @@ use crate::{
     clock::Clock,
     drain::Drain,
     ingest::{accept::Context, latest::Latest},
-    listen::{Door, Security, Tls},
+    listen::{Door, Patience, Security, Tls},
     metrics::Metrics,
     route::Routes,
     store::Store,
@@ -113,6 +113,7 @@ impl Ingest {
             listener: self.listener,
             security: security.clone(),
             max_connections,
+            patience: Patience::default(),
             open: Some(open),
         };
         drain.spawn("callbacks", door.accept(latest.clone(), drain.clone()));
@@ -127,8 +128,9 @@ impl Ingest {
 
 impl Handle {
     /// Has every request from now on go by these sources and routes, on connections that are open
-    /// already too, and every new connection by this certificate. A request that is under way ends on the road it began on. The address and the
-    /// limits of the relay as a whole stay as they were at the start.
+    /// already too, and every new connection by this certificate. A request that is under way ends
+    /// on the road it began on. The address and the limits of the relay as a whole stay as they
+    /// were at the start.
     pub fn change(&self, settings: Settings, routes: Routes) {
         (self.0)(settings, routes);
     }

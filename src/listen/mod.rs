@@ -1,9 +1,12 @@
 //! A listener: accepts connections, with or without TLS, and puts each request on a road.
 //!
-//! Knows nothing of what is asked. Bounded are the connections, the time of a handshake and of a
-//! head, and in HTTP/2 the streams and heads of one connection; a peer that resets streams faster
-//! than they are served (rapid reset) is cut off.
+//! Knows nothing of what is asked. Bounded are the connections, the time of a handshake, of a head
+//! and of idleness, and in HTTP/2 the streams and heads of one connection; a peer that resets
+//! streams faster than they are served (rapid reset) is cut off.
 
+mod activity;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::{
@@ -31,6 +34,7 @@ use tower::{Service, ServiceExt as _};
 
 pub use tls::{Security, Tls, TlsError};
 
+use self::activity::Activity;
 use crate::drain::Drain;
 
 /// Who is at the other end of the connection. An extension of every request.
@@ -46,13 +50,29 @@ pub struct Door {
     pub security: Security,
     /// Open at one time; more wait in the listener's backlog.
     pub max_connections: usize,
+    /// How long a peer is waited for.
+    pub patience: Patience,
     /// Counts those that are open.
     pub open: Option<IntGauge>,
+}
+
+/// How long the peer of one connection is waited for. Its connection is closed when it is over.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For its TLS handshake.
+    pub handshake: Duration,
+    /// For a head of HTTP/1.1, its first byte included.
+    pub head: Duration,
+    /// While no request of it is being served: for the next, or until it has read an answer.
+    pub idle: Duration,
+    /// For it to leave, once it was told to.
+    pub leaving: Duration,
 }
 
 /// One open connection.
 struct Connection {
     peer: SocketAddr,
+    patience: Patience,
     open: Option<IntGauge>,
     _permit: OwnedSemaphorePermit,
 }
@@ -89,7 +109,8 @@ impl Door {
             };
             match (permit, accepted) {
                 (Ok(permit), Ok((stream, peer))) => {
-                    let connection = Connection { peer, open: self.open.clone(), _permit: permit };
+                    let (patience, open) = (self.patience, self.open.clone());
+                    let connection = Connection { peer, patience, open, _permit: permit };
                     let secured = self.security.now().map(TlsAcceptor::from);
                     let serving = connection.serve(stream, secured, road.clone(), drain.clone());
                     drain.spawn("connection", serving);
@@ -128,7 +149,8 @@ impl Connection {
         match secured {
             None => self.exchange(stream, false, road, drain).await,
             Some(acceptor) => {
-                let shaking = tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream));
+                let shaking =
+                    tokio::time::timeout(self.patience.handshake, acceptor.accept(stream));
                 let shaken = tokio::select! {
                     shaken = shaking => shaken,
                     () = drain.stopping() => return,
@@ -159,14 +181,15 @@ impl Connection {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let peer = Peer(self.peer);
-        let road = road.map_request(move |mut request: Request<Incoming>| {
+        let activity = Activity::default();
+        let road = activity.noting(road).map_request(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);
             request
         });
         let server = auto::Builder::new(Streams(drain.clone()));
         // What ALPN agreed on; without TLS there is HTTP/1.1 only.
         let mut server = if is_h2 { server.http2_only() } else { server.http1_only() };
-        server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
+        server.http1().timer(TokioTimer::new()).header_read_timeout(self.patience.head);
         server
             .http2()
             .timer(TokioTimer::new())
@@ -184,6 +207,15 @@ impl Connection {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
+            () = activity.none_for(self.patience.idle) => {
+                connection.as_mut().graceful_shutdown();
+                // A peer that never spoke, or that does not read, does not leave by being told.
+                let Ok(left) = tokio::time::timeout(self.patience.leaving, connection).await else {
+                    tracing::debug!(peer = %self.peer, "an idle connection was closed");
+                    return;
+                };
+                left
+            }
         };
         if let Err(error) = served {
             // The sender's affair: it left, or sent what is not HTTP.
@@ -196,6 +228,21 @@ impl Drop for Connection {
     fn drop(&mut self) {
         if let Some(open) = &self.open {
             open.dec();
+        }
+    }
+}
+
+// === impl Patience ===
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            // Several round trips around the world, and no more.
+            handshake: Duration::from_secs(10),
+            head: Duration::from_secs(30),
+            // A sender that comes back within a minute need not connect again.
+            idle: Duration::from_mins(1),
+            leaving: Duration::from_secs(5),
         }
     }
 }
@@ -219,12 +266,6 @@ async fn pause_after(error: &io::Error) {
     tracing::warn!(%error, "a connection could not be accepted");
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
-
-/// How long a head may take; it also ends connections of HTTP/1.1 that stay idle.
-const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
-
-/// How long a TLS handshake may take: several round trips around the world, and no more.
-const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// An HTTP/2 connection whose peer is gone is found out after twice this.
 const PING_EVERY: Duration = Duration::from_secs(20);
