@@ -103,7 +103,7 @@ pub struct ReloadProblem {
     pub rendered: String,
 }
 
-/// Why a reload left everything as it was.
+/// Why a reload left everything as it was, or did not do all it was told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReloadRefused {
     /// relay.toml has problems.
@@ -115,6 +115,12 @@ pub enum ReloadRefused {
     /// A part of it could not be made ready, such as a certificate or a file target.
     #[error("{0}")]
     Failed(String),
+    /// relay.toml is in force, but not all that has no target any more could be buried.
+    #[error(
+        "not all that has no target any more was buried ({0}); it is kept, and the same reload \
+         goes on with it"
+    )]
+    Unfinished(String),
 }
 
 /// Whether a person decided to believe a callback that could not be verified when it came.

@@ -54,10 +54,6 @@ impl Config {
             ("server.shutdown_grace", self.shutdown_grace != next.shutdown_grace),
             ("admin.listen", self.admin.listen != next.admin.listen),
             ("store.path", self.store.path != next.store.path),
-            ("store.retention", self.store.retention != next.store.retention),
-            ("store.max_size", self.store.max_size != next.store.max_size),
-            ("store.dead_retention", self.store.dead_retention != next.store.dead_retention),
-            ("store.min_free", self.store.min_free != next.store.min_free),
         ] {
             if differs {
                 changes.needs_restart.push(key.to_owned());

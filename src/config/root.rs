@@ -51,6 +51,9 @@ pub struct Config {
     pub renames: Vec<Rename>,
     /// How long work in hand may take after SIGTERM.
     pub shutdown_grace: Duration,
+    /// The tables whose secret is still the shipped placeholder. A listener that others reach is
+    /// opened to nobody by them.
+    pub placeholders: Vec<String>,
     /// The whole, for showing.
     pub redacted: Redacted,
     pub(super) marks: Marks,
@@ -195,6 +198,7 @@ fn read(reading: &Reading<'_>, tree: &DeTable<'_>) -> Option<Config> {
         routes: routes?,
         renames,
         shutdown_grace: server.shutdown_grace,
+        placeholders: reading.placeholders().into_iter().map(|spot| spot.table).collect(),
         redacted: Redacted::of(tree),
         marks: Marks::of(tree, reading),
     })

@@ -1076,3 +1076,48 @@ proptest! {
         prop_assert!(!said.contains(char::from(0x1b)), "{said:?}");
     }
 }
+
+/// Every key of `[server]`, `[admin]` and `[store]`, with a value that it does not have by itself,
+/// and whether it waits for the next start.
+const AT_THE_NEXT_START: &[(&str, &str, bool)] = &[
+    ("server.listen", "\"127.0.0.1:1\"", true),
+    ("server.max_in_flight", "7", true),
+    ("server.max_connections", "7", true),
+    ("server.shutdown_grace", "\"7s\"", true),
+    ("server.tls", "", false),
+    ("server.max_body", "\"7 KiB\"", false),
+    ("server.body_deadline", "\"7s\"", false),
+    ("server.commit_wait", "\"7s\"", false),
+    ("server.trusted_proxies", "[\"10.0.0.0/8\"]", false),
+    ("admin.listen", "\"127.0.0.1:1\"", true),
+    ("admin.token", "\"a-token-of-its-own\"", false),
+    ("admin.tls", "", false),
+    ("store.path", "\"elsewhere.db\"", true),
+    ("store.retention", "\"7d\"", false),
+    ("store.max_size", "\"7 MiB\"", false),
+    ("store.dead_retention", "\"7d\"", false),
+    ("store.min_free", "\"7 MiB\"", false),
+    ("store.dedupe_window", "\"7s\"", false),
+];
+
+#[test]
+fn every_key_of_the_relay_itself_is_changed_by_a_reload_or_named_as_waiting_for_the_next_start() {
+    let tables =
+        [("server", &contract::SERVER), ("admin", &contract::ADMIN), ("store", &contract::STORE)];
+    let keys =
+        tables.iter().flat_map(|(table, of)| of.names().map(move |name| format!("{table}.{name}")));
+    let known: std::collections::BTreeSet<String> =
+        AT_THE_NEXT_START.iter().map(|(key, ..)| (*key).to_owned()).collect();
+    assert_eq!(keys.collect::<std::collections::BTreeSet<_>>(), known);
+
+    let (before, _) = parse("").unwrap();
+    for (key, value, waits) in AT_THE_NEXT_START.iter().filter(|(_, value, _)| !value.is_empty()) {
+        let (table, name) = key.split_once('.').unwrap();
+        let (after, _) = parse(&format!("[{table}]\n{name} = {value}\n")).unwrap();
+
+        let changes = before.changes(&after);
+
+        let named = if *waits { vec![(*key).to_owned()] } else { Vec::new() };
+        assert_eq!(changes.needs_restart, named, "{key}");
+    }
+}

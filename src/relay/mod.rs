@@ -172,10 +172,11 @@ impl Relay {
         let shared = (Arc::clone(&store), clock.clone());
         let routes = Routes::new(config.routes.clone());
         let settings = config.ingest.clone();
+        let bound = listeners.addresses();
         let ingest = listeners.ingest.run(settings, routes, shared, &metrics, &callbacks);
         let security = Security::new(config.admin.tls.as_ref());
         let token = admin::Token::new(config.admin.token.clone());
-        let loopback = listeners.admin.address().ip().is_loopback();
+        let loopback = bound.admin.ip().is_loopback();
         let in_force = InForce::new(config);
         let reloader = Arc::new(Reloader {
             load: again.load,
@@ -186,7 +187,7 @@ impl Relay {
                 delivery: delivery.clone(),
                 token: token.clone(),
                 security: security.clone(),
-                loopback,
+                bound,
                 drain: deliveries.clone(),
             },
             series: Series::new(&metrics, &clock),

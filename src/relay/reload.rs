@@ -21,7 +21,7 @@ use crate::{
     ingest::{self, Rereader},
     listen::Security,
     metrics::Metrics,
-    relay::adopt,
+    relay::{Addresses, adopt},
     route::{Routes, TargetName},
     store::{Store, StoreError},
 };
@@ -49,8 +49,8 @@ pub(super) struct Rooms {
     pub(super) token: Token,
     /// How the admin listener is secured.
     pub(super) security: Security,
-    /// Whether only this machine reaches the admin listener.
-    pub(super) loopback: bool,
+    /// Where the relay really listens, whatever the file says by now.
+    pub(super) bound: Addresses,
     /// Where the work of a reload runs.
     pub(super) drain: Drain,
 }
@@ -140,7 +140,7 @@ impl Reloader {
     pub(super) async fn reload(&self, orphans: Orphans) -> Result<ReloadReport, ReloadRefused> {
         let _turn = self.turn.lock().await;
         let told = self.read_and_change(orphans).await;
-        self.series.note(told.is_ok());
+        self.series.note(matches!(told, Ok(_) | Err(ReloadRefused::Unfinished(_))));
         match &told {
             Ok(report) => tell(report),
             Err(why) => tell_refused(why),
@@ -154,11 +154,20 @@ impl Reloader {
         let mut changes = before.config.changes(&next);
         // What takes effect at the next start only is in force as it was, and compared as such.
         self.rooms.keep_token(&before.config, &mut next, &mut changes);
+        self.rooms.refuse_placeholders(&next)?;
         let targets: Vec<TargetName> =
             next.delivery.targets.iter().map(|target| target.name.clone()).collect();
         let orphaned = self.rooms.orphans(&next, &targets);
-        if orphans == Orphans::Refuse && !orphaned.is_empty() {
-            return Err(ReloadRefused::Orphans(orphaned));
+        match orphans {
+            Orphans::Refuse if !orphaned.is_empty() => {
+                return Err(ReloadRefused::Orphans(orphaned));
+            }
+            // A store that takes nothing now would leave them as they are.
+            Orphans::Dead if !orphaned.is_empty() => {
+                let refusal = self.rooms.store.refusal();
+                refusal.map_or(Ok(()), |why| Err(ReloadRefused::Failed(why.to_string())))?;
+            }
+            _ => {}
         }
 
         let same = |target: &TargetName| {
@@ -173,6 +182,7 @@ impl Reloader {
         let sources: Vec<SourceName> =
             next.ingest.sources.iter().map(|source| source.name.clone()).collect();
         self.rooms.store.declare(&sources, &targets);
+        self.rooms.store.limit(next.store.limits());
         self.rooms.ingest.change(next.ingest.clone(), Routes::new(next.routes.clone()));
         self.rooms.token.change(next.admin.token.clone());
         self.rooms.security.change(next.admin.tls.as_ref());
@@ -183,10 +193,8 @@ impl Reloader {
         let orphaned = self.rooms.orphans(&next, &targets);
         self.in_force.change(next);
         if orphans == Orphans::Dead {
-            self.rooms.bury(&orphaned).await.map_err(|error| {
-                let changed = "relay.toml is in force, but not all that has no target was buried";
-                ReloadRefused::Failed(format!("{changed}: {error}"))
-            })?;
+            let buried = self.rooms.bury(&orphaned).await;
+            buried.map_err(|error| ReloadRefused::Unfinished(error.to_string()))?;
         }
         let Changes { added, changed, removed, needs_restart } = changes;
         let warnings = warnings.iter().map(problem).collect();
@@ -217,6 +225,25 @@ impl Rooms {
         orphans.iter().map(|(target, pending)| Orphaned::new(target, *pending)).collect()
     }
 
+    /// A secret that everybody knows is for loopback only: the address that was taken counts, and
+    /// not the one that will be taken at the next start.
+    fn refuse_placeholders(&self, next: &Config) -> Result<(), ReloadRefused> {
+        for table in &next.placeholders {
+            let listener = match table.split('.').next() {
+                Some("sources") => self.bound.callbacks,
+                Some("admin") => self.bound.admin,
+                _ => continue,
+            };
+            if !listener.ip().is_loopback() {
+                return Err(ReloadRefused::Failed(format!(
+                    "[{table}] has the secret of the shipped relay.toml, and the relay listens on \
+                     {listener} until it is restarted: make a secret of your own"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     async fn bury(&self, orphaned: &[Orphaned]) -> Result<(), StoreError> {
         for orphan in orphaned {
             let target = TargetName::new(&orphan.target);
@@ -230,7 +257,7 @@ impl Rooms {
     /// A listener that others reach stays guarded: without a token it would be open to them, and
     /// where the file says it listens on loopback, it does so only after the next start.
     fn keep_token(&self, before: &Config, next: &mut Config, changes: &mut Changes) {
-        if next.admin.token.is_none() && !self.loopback {
+        if next.admin.token.is_none() && !self.bound.admin.ip().is_loopback() {
             next.admin.token.clone_from(&before.admin.token);
             changes.needs_restart.push("admin.token".to_owned());
         }
@@ -282,6 +309,10 @@ fn tell_refused(why: &ReloadRefused) {
             }
         }
         ReloadRefused::Failed(_) => {}
+        ReloadRefused::Unfinished(_) => {
+            tracing::error!("reloaded relay.toml, but {why}");
+            return;
+        }
     }
     tracing::error!(error = %why, "relay.toml was not reloaded; everything is as it was");
 }

@@ -84,7 +84,7 @@ pub use history::{
     DeadFilter, DeliveryRecord, DeliveryState, EventCursor, EventFilter, EventPage, EventState,
     EventSummary, Order, PastAttempt,
 };
-pub use settings::Settings;
+pub use settings::{Limits, Settings};
 pub use upkeep::{DeadCount, Erased, Erasure, PurgeCursor, Purged, Replay, Replayed};
 
 use crate::{
@@ -226,6 +226,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Names what is configured, in place of what was named before: the totals have it from the
     /// start, at 0, and what other targets are owed is orphaned: it does not age.
     fn declare(&self, sources: &[SourceName], targets: &[TargetName]);
+
+    /// Goes by these limits from now on; a purge that is under way does so from its next step.
+    fn limit(&self, limits: Limits);
 
     /// The totals, as of the last commit: one moment of all of them.
     fn totals(&self) -> Totals;

@@ -11,7 +11,8 @@ use std::{
 use serde_json::json;
 
 use crate::harness::{
-    API_KEY, Ack, Process, Reply, Setup, Target, callback, client, eventually, post, write_config,
+    API_KEY, Ack, GONE, Process, Raw, Relay, Reply, Setup, Target, callback, client, eventually,
+    post, troubled, write_config,
 };
 
 /// A further source with a secret of its own.
@@ -52,7 +53,21 @@ async fn every_event_acked_during_fifty_reloads_arrives_and_no_connection_is_los
         })
         .collect();
 
+    // A connection of which every byte is seen: a client would open another in silence.
+    let mut kept_open = Raw::connect(relay.callbacks()).await;
+    let raw = |call: &str| {
+        let body = callback(call).to_string();
+        format!(
+            "POST /hooks/calls HTTP/1.1\r\nhost: relay\r\nx-api-key: {API_KEY}\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+
     for turn in 0..50 {
+        kept_open.send(raw(&format!("call.raw-{turn}"))).await;
+        let answer = kept_open.head().await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         let text = if turn % 2 == 0 { &changed } else { &setup.text() };
         let (status, report) = relay.reload(text, "keep").await;
         assert_eq!(status, 200, "{report}");
@@ -63,6 +78,8 @@ async fn every_event_acked_during_fifty_reloads_arrives_and_no_connection_is_los
         acked.extend(sender.await.unwrap());
     }
 
+    kept_open.send(raw("call.raw-last")).await;
+    assert!(kept_open.head().await.starts_with("HTTP/1.1 200"));
     assert!(acked.len() > 50, "only {} events", acked.len());
     eventually("every acked event at the target", || async { acked.is_subset(&kept.ids()) }).await;
     let page = relay.metrics().await;
@@ -236,4 +253,185 @@ async fn a_hangup_reads_the_file_again_with_its_secrets() {
     assert!(said.contains("not reloaded"), "{said}");
     assert_eq!(send("second-key", "call.4").await, 200);
     relay.terminate().await;
+}
+
+/// The same store under another relay.toml.
+fn on_the_store_of(setup: &Setup, other: &Setup) -> String {
+    let own = format!("{:?}", other.store_path());
+    other.text().replace(&own, &format!("{:?}", setup.store_path()))
+}
+
+async fn count(relay: &Relay, target: &str, state: &str) -> f64 {
+    let labels = [("target", target), ("state", state)];
+    relay.metrics().await.get("hookswitch_deliveries", &labels)
+}
+
+async fn order(relay: &Relay, path: &str, body: &serde_json::Value) -> (u16, serde_json::Value) {
+    let sent = client()
+        .post(relay.admin(path))
+        .header("content-type", "application/json")
+        .body(body.to_string())
+        .send()
+        .await
+        .unwrap();
+    (sent.status().as_u16(), serde_json::from_str(&sent.text().await.unwrap()).unwrap())
+}
+
+#[tokio::test]
+async fn after_a_reload_with_a_mapping_that_fits_what_was_quarantined_arrives() {
+    let crm = Target::answering(200).await;
+    let setup = Setup::new().target("crm", &crm, "").source(&format!(
+        "provider = \"custom\"\nauth = {{ kind = \"header\", name = \"x-api-key\", secret = \
+         \"{API_KEY}\" }}\nmap = {{ name = \"dialler\", call.id = \"/of/id\", call.status = \"/of/state\" }}"
+    ));
+    let (relay, store) = troubled(&setup).await;
+    let id = post(&relay.url(), &json!({ "id": "c1", "state": "completed" })).await.id();
+    let state = async |state: &str| {
+        let labels = [("source", "calls"), ("state", state)];
+        relay.metrics().await.get("hookswitch_events", &labels)
+    };
+    assert_eq!(state("quarantined").await, 1.0);
+    let (_, still) = order(&relay, "/api/v1/quarantine/redrive", &json!({})).await;
+    assert_eq!(still["released"], 0, "{still}");
+
+    let (status, report) = relay.reload(&setup.text().replace("/of/", "/"), "refuse").await;
+    assert_eq!((status, &report["changed"]), (200, &json!(["sources.calls"])), "{report}");
+    store.fail_after(0);
+    let (status, told) = order(&relay, "/api/v1/quarantine/redrive", &json!({})).await;
+    assert_eq!((status, &told["reason"]), (500, &json!("store_failed")), "{told}");
+    assert_eq!(state("quarantined").await, 1.0);
+    store.fail_after(u64::MAX);
+    let (_, read) = order(&relay, "/api/v1/quarantine/redrive", &json!({})).await;
+
+    assert_eq!(read["released"], 1, "{read}");
+    let got = crm.received(1).await;
+    assert_eq!((got[0].id(), &got[0].event()["data"]["call"]["id"]), (id, &json!("c1")));
+    assert_eq!((state("quarantined").await, state("routed").await), (0.0, 1.0));
+}
+
+#[tokio::test]
+async fn a_target_renamed_by_a_reload_gets_what_the_old_name_is_owed() {
+    let (down, fine) = (Target::answering(500).await, Target::answering(200).await);
+    let setup = Setup::new().target("old", &down, "");
+    let relay = setup.start().await;
+    let mut sent = BTreeSet::new();
+    for n in 0..5 {
+        sent.insert(post(&relay.url(), &callback(&format!("call.{n}"))).await.id());
+    }
+    down.received(5).await;
+    let renamed = Setup::new().target("new", &fine, "renamed_from = \"old\"");
+
+    let (status, report) = relay.reload(&on_the_store_of(&setup, &renamed), "refuse").await;
+
+    assert_eq!((status, &report["orphaned"]), (200, &json!([])), "{report}");
+    eventually("the old name is owed nothing", || async {
+        count(&relay, "old", "pending").await == 0.0
+    })
+    .await;
+    // They wait for their next attempt as they did; a replay is not needed, but is sooner.
+    assert_eq!(
+        count(&relay, "new", "pending").await + count(&relay, "new", "delivered").await,
+        5.0
+    );
+    relay.metrics().await.assert_balanced(&["calls"], &["old", "new"]);
+    eventually("all of them at the heir", || async { fine.ids() == sent }).await;
+}
+
+#[tokio::test]
+async fn when_the_disk_fails_while_orphans_are_buried_the_answer_says_so_and_a_repeat_goes_on() {
+    let target = Target::answering(500).await;
+    let setup = Setup::new().target("a", &target, "").target("b", &target, "");
+    let (relay, store) = troubled(&setup).await;
+    post(&relay.url(), &callback("call.1")).await.id();
+    target.received(2).await;
+    let bare = on_the_store_of(&setup, &Setup::new());
+
+    // The first target is buried in two steps: one that moves, one that finds no more.
+    store.fail_after(2);
+    let (status, told) = relay.reload(&bare, "dead").await;
+
+    assert_eq!((status, &told["reason"]), (503, &json!("unfinished")), "{told}");
+    assert_eq!((count(&relay, "a", "dead").await, count(&relay, "b", "pending").await), (1.0, 1.0));
+    let page = relay.metrics().await;
+    assert_eq!(page.get("hookswitch_config_reload_success", &[]), 1.0, "it is in force");
+    page.assert_balanced(&["calls"], &["a", "b"]);
+    store.fail_after(u64::MAX);
+    let (status, told) = relay.reload(&bare, "dead").await;
+    assert_eq!(status, 200, "{told}");
+    assert_eq!(count(&relay, "b", "dead").await, 1.0);
+}
+
+#[tokio::test]
+async fn a_known_secret_is_judged_by_the_address_that_is_bound_and_not_by_the_next() {
+    let setup = Setup::new();
+    let text = setup.text().replacen("127.0.0.1:0", "0.0.0.0:0", 1);
+    let relay = setup.start_text(&text).await;
+    let narrow = setup.text().replace(API_KEY, "change-me");
+
+    let (status, refused) = relay.reload(&narrow, "refuse").await;
+
+    assert_eq!((status, &refused["reason"]), (422, &json!("reload_failed")), "{refused}");
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("[sources.calls") && detail.contains("until it is restarted"));
+    let url = format!("http://127.0.0.1:{}/hooks/calls", relay.callbacks().port());
+    let sent = client().post(&url).header("x-api-key", "change-me").body("{}").send().await;
+    assert_eq!(sent.unwrap().status(), 401);
+    post(&url, &callback("call.1")).await.id();
+    // Narrowed alone it is taken, and named.
+    let (status, report) = relay.reload(&setup.text(), "refuse").await;
+    assert_eq!((status, &report["needs_restart"]), (200, &json!(["server.listen"])), "{report}");
+}
+
+#[tokio::test]
+async fn the_limits_of_the_store_are_changed_by_a_reload() {
+    let setup = Setup::new();
+    let relay = setup.start().await;
+    post(&relay.url(), &callback("call.1")).await.id();
+
+    let tight = setup.text().replace("\"1 MiB\"", "\"900000 GiB\"");
+    let (status, report) = relay.reload(&tight, "refuse").await;
+
+    assert_eq!((status, &report["needs_restart"]), (200, &json!([])), "{report}");
+    assert_eq!(post(&relay.url(), &callback("call.2")).await.status, 503);
+    assert_eq!(relay.reload(&setup.text(), "refuse").await.0, 200);
+    post(&relay.url(), &callback("call.2")).await.id();
+}
+
+/// Every long verb, asked while the disk fails: one clear problem, nothing of it half-done, and the
+/// same order done once the disk is back.
+#[tokio::test]
+async fn a_disk_that_fails_under_an_operators_verb_is_one_clear_answer_and_nothing_half_done() {
+    let (gone, fine) = (Target::answering(410).await, Target::answering(200).await);
+    let setup = Setup::new().target("gone", &gone, "").target("fine", &fine, "");
+    let (relay, store) = troubled(&setup).await;
+    for n in 0..3 {
+        post(&relay.url(), &callback(&format!("call.{n}"))).await.id();
+    }
+    eventually("three dead letters", || async { count(&relay, "gone", "dead").await == 3.0 }).await;
+    eventually("three deliveries", || async { count(&relay, "fine", "delivered").await == 3.0 })
+        .await;
+    let totals = async || {
+        client().get(relay.admin("/api/v1/totals")).send().await.unwrap().text().await.unwrap()
+    };
+    let before = totals().await;
+
+    for (path, body) in [
+        ("/api/v1/dead-letters/redrive", json!({ "all": true })),
+        ("/api/v1/dead-letters/discard", json!({ "all": true })),
+        ("/api/v1/replay", json!({ "source": "calls" })),
+        ("/api/v1/erase", json!({ "number": "+15550100123" })),
+    ] {
+        store.fail_after(0);
+        let (status, told) = order(&relay, path, &body).await;
+        store.fail_after(u64::MAX);
+
+        assert_eq!((status, &told["reason"]), (500, &json!("store_failed")), "{path}: {told}");
+        assert!(!told.to_string().contains(GONE), "{path}: {told}");
+        assert_eq!(totals().await, before, "{path}");
+        relay.metrics().await.assert_balanced(&["calls"], &["gone", "fine"]);
+    }
+    let (status, erased) =
+        order(&relay, "/api/v1/erase", &json!({ "number": "+15550100123" })).await;
+    assert_eq!((status, &erased["events"]), (200, &json!(3)), "{erased}");
+    relay.metrics().await.assert_balanced(&["calls"], &["gone", "fine"]);
 }

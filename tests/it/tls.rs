@@ -8,7 +8,9 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::harness::{API_KEY, Process, Setup, callback, client, eventually, within, write_config};
+use crate::harness::{
+    API_KEY, Process, Raw, Setup, callback, client, eventually, within, write_config,
+};
 
 /// Writes a certificate of its own authority, for this address, and its key.
 fn certify(folder: &Path) -> String {
@@ -131,4 +133,51 @@ async fn a_reload_shows_the_new_certificate_and_a_broken_one_changes_nothing() {
     let told = verb().await;
     assert!(told.status.success() && told.stderr.is_empty(), "{told:?}");
     relay.terminate().await;
+}
+
+#[tokio::test]
+async fn neither_listener_waits_for_ever_for_a_handshake_nor_the_admin_one_for_a_body() {
+    let setup = Setup::new();
+    let folder = setup.folder();
+    certify(&folder);
+    let secured = setup.server(&tls(&folder)).admin(&tls(&folder));
+    let relay = Process::serve(&write_config(&folder, &secured.text())).await;
+    let plain = Setup::new().start().await;
+    let mut slow = Raw::connect(plain.admin_address()).await;
+    slow.send(
+        "POST /api/v1/erase HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n\
+               content-length: 20\r\n\r\n{",
+    )
+    .await;
+    let mut silent = TcpStream::connect(relay.callbacks).await.unwrap();
+    let mut halting = TcpStream::connect(relay.admin).await.unwrap();
+    halting.write_all(&[0x16, 0x03, 0x01]).await.unwrap();
+
+    for stream in [&mut silent, &mut halting] {
+        let mut told = Vec::new();
+        let _ = within("the end of a handshake", stream.read_to_end(&mut told)).await;
+    }
+    let answer = slow.head().await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    relay.terminate().await;
+}
+
+#[tokio::test]
+async fn the_admin_listener_has_so_many_connections_and_the_next_waits_for_one_to_end() {
+    let relay = Setup::new().start().await;
+    let ask = "GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
+    let mut open = Vec::new();
+    for _ in 0..256 {
+        let mut one = Raw::connect(relay.admin_address()).await;
+        one.send(ask).await;
+        assert!(one.head().await.starts_with("HTTP/1.1 200"));
+        open.push(one);
+    }
+
+    let mut next = Raw::connect(relay.admin_address()).await;
+    next.send(ask).await;
+    let early = tokio::time::timeout(std::time::Duration::from_millis(200), next.head()).await;
+    assert!(early.is_err(), "{early:?}");
+    drop(open.pop());
+    assert!(next.head().await.starts_with("HTTP/1.1 200"));
 }

@@ -1,5 +1,7 @@
 //! How a request is read: each part whole or refused as a problem, never with a 5xx.
 
+use std::time::Duration;
+
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use http::{StatusCode, request::Parts};
 use jiff::Timestamp;
@@ -33,6 +35,9 @@ pub(super) const PAGE_ROWS_MAX: usize = 1000;
 /// Bytes of a request's body: a thousand event ids fit.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// By when a body must be there: a connection is not held by one that never ends.
+const BODY_TIME_MAX: Duration = Duration::from_secs(10);
+
 // === impl Asked ===
 
 impl<T: DeserializeOwned> FromRequestParts<Desk> for Asked<T> {
@@ -52,7 +57,11 @@ impl<T: DeserializeOwned> FromRequest<Desk> for Told<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &Desk) -> Result<Self, Problem> {
-        let body = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX).await;
+        let body = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX);
+        let body = tokio::time::timeout(BODY_TIME_MAX, body).await.map_err(|_| {
+            let detail = "the body was not there in time";
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "too_slow", detail)
+        })?;
         let body = body.map_err(|_| {
             let detail = format!("a body has at most {BODY_BYTES_MAX} bytes here");
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)

@@ -216,7 +216,7 @@ pub(super) async fn show_config(State(desk): State<Desk>) -> Result<Json<Configu
 /// Reads relay.toml again: all of it, or nothing.
 #[utoipa::path(post, path = "/reload", tag = "relay", request_body = ReloadOrder, responses(
     (status = 200, body = ReloadReport),
-    (status = "default", description = "Refused; everything stays as it was.", body = Problem, content_type = "application/problem+json"),
+    (status = "default", description = "Refused; everything stays as it was, but for the reason `unfinished`.", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn reload(
     State(desk): State<Desk>,
@@ -265,6 +265,7 @@ impl From<ReloadRefused> for Problem {
             ReloadRefused::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_config"),
             ReloadRefused::Orphans(_) => (StatusCode::CONFLICT, "orphans"),
             ReloadRefused::Failed(_) => (StatusCode::UNPROCESSABLE_ENTITY, "reload_failed"),
+            ReloadRefused::Unfinished(_) => (StatusCode::SERVICE_UNAVAILABLE, "unfinished"),
         };
         let problem = Self::new(status, reason, refused.to_string());
         let more = match refused {
@@ -274,7 +275,7 @@ impl From<ReloadRefused> for Problem {
             }
             ReloadRefused::Orphans(orphaned) => serde_json::to_value::<Vec<Orphaned>>(orphaned)
                 .map(|orphaned| serde_json::json!({ "orphaned": orphaned })),
-            ReloadRefused::Failed(_) => return problem,
+            ReloadRefused::Failed(_) | ReloadRefused::Unfinished(_) => return problem,
         };
         more.map_or_else(|_| problem.clone(), |more| problem.clone().with(more))
     }

@@ -20,7 +20,7 @@ use crate::{
     store::{
         Admission, Answer, Attempt, BuryReason, DeadCount, DeadFilter, DeadLetter, Delivery,
         DeliveryId, DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage,
-        Lapse, Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Room,
+        Lapse, Limits, Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Room,
         Settlement, Store, StoreError, StoredEvent, StoredRequest, Totals,
     },
 };
@@ -337,6 +337,8 @@ impl Store for Memory {
     }
 
     fn declare(&self, _: &[SourceName], _: &[TargetName]) {}
+
+    fn limit(&self, _: Limits) {}
 
     fn totals(&self) -> Totals {
         Totals { paused: self.paused.lock().unwrap().clone(), ..Totals::default() }

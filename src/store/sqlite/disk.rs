@@ -2,7 +2,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,7 +16,7 @@ use tokio::time::Instant;
 pub(super) struct Disk {
     folder: PathBuf,
     /// Bytes that must stay free for outcomes and purges.
-    reserve: u64,
+    reserve: AtomicU64,
     last: Mutex<Option<(Instant, u64)>>,
 }
 
@@ -27,7 +30,7 @@ impl Disk {
     /// The disk that holds the file at `path`.
     pub(super) fn of(path: &Path, reserve: u64) -> Self {
         let folder = path.parent().unwrap_or(path).to_owned();
-        Self { folder, reserve, last: Mutex::new(None) }
+        Self { folder, reserve: AtomicU64::new(reserve), last: Mutex::new(None) }
     }
 
     /// Bytes free for us, at most a second old. A disk that does not say has none.
@@ -46,6 +49,12 @@ impl Disk {
 
     /// Whether more than the reserve is free.
     pub(super) fn has_reserve(&self) -> bool {
-        self.reserve == 0 || self.free() >= self.reserve
+        let reserve = self.reserve.load(Ordering::Relaxed);
+        reserve == 0 || self.free() >= reserve
+    }
+
+    /// Has another reserve kept from now on.
+    pub(super) fn keep(&self, reserve: u64) {
+        self.reserve.store(reserve, Ordering::Relaxed);
     }
 }

@@ -68,9 +68,9 @@ use crate::{
     route::TargetName,
     store::{
         Admission, Answer, Attempt, DeadCount, DeadFilter, DeadLetter, Delivery, DeliveryId,
-        DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage, Lapse, Order,
-        PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Room, Settings, Settlement,
-        Store, StoreError, StoredEvent, Totals,
+        DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage, Lapse, Limits,
+        Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Room, Settings,
+        Settlement, Store, StoreError, StoredEvent, Totals,
         metrics::{Books, Series, describe, register_books},
     },
 };
@@ -82,18 +82,10 @@ pub struct Sqlite {
     shared: Arc<Shared>,
     readers: Arc<Readers>,
     in_force: InForce,
-    limits: Limits,
+    limits: Mutex<Limits>,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// True once the writer has let go of the file.
     closed: watch::Receiver<bool>,
-}
-
-/// What is kept how long, and in how much room.
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    retention: Duration,
-    dead_retention: Duration,
-    max_size: u64,
 }
 
 /// What a scrape reads, with a connection of its own each time: it waits neither for the writer
@@ -151,7 +143,7 @@ impl Sqlite {
             schema_version = in_force.schema_version,
             "opened the store {}", path.display()
         );
-        let (limits, writer) = (Limits::of(settings), Mutex::new(Some(thread)));
+        let (limits, writer) = (Mutex::new(settings.limits()), Mutex::new(Some(thread)));
         Ok(Arc::new(Self { shared, readers, in_force, limits, writer, closed }))
     }
 
@@ -175,7 +167,7 @@ impl Sqlite {
         };
         let readers = Arc::new(Readers::start(&shared).map_err(unstarted)?);
         let (_, closed) = watch::channel(true);
-        let (limits, writer) = (Limits::of(settings), Mutex::default());
+        let (limits, writer) = (Mutex::new(settings.limits()), Mutex::default());
         Ok(Arc::new(Self { shared, readers, in_force, limits, writer, closed }))
     }
 
@@ -316,7 +308,8 @@ impl Sqlite {
             Some(PurgeCursor::Events(cursor)) => cursor.0,
             Some(PurgeCursor::Pages) => return self.shrink_step(pages).await,
         };
-        let Limits { retention, dead_retention, max_size } = self.limits;
+        let Limits { retention, dead_retention, max_size, .. } =
+            *self.limits.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = Kept::at(self.shared.clock.now(), retention, dead_retention);
         let is_full = pages.used() > max_size;
         let found = self
@@ -622,6 +615,11 @@ impl Store for Sqlite {
         self.shared.configure(targets.to_vec());
     }
 
+    fn limit(&self, limits: Limits) {
+        self.shared.disk.keep(limits.min_free);
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
     fn totals(&self) -> Totals {
         self.shared.totals().clone()
     }
@@ -654,18 +652,6 @@ impl Drop for Sqlite {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if writer.is_some_and(|writer| writer.join().is_err()) {
             tracing::error!("the writer of the store panicked");
-        }
-    }
-}
-
-// === impl Limits ===
-
-impl Limits {
-    fn of(settings: &Settings) -> Self {
-        Self {
-            retention: settings.retention,
-            dead_retention: settings.dead_retention,
-            max_size: settings.max_size,
         }
     }
 }

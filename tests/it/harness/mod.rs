@@ -6,6 +6,7 @@ mod process;
 mod relay;
 mod sender;
 mod target;
+mod troubled;
 
 pub(crate) use event_schema::assert_is_a_call_event;
 pub(crate) use metrics_page::Page;
@@ -13,6 +14,7 @@ pub(crate) use process::{Process, write_config};
 pub(crate) use relay::{Relay, Setup};
 pub(crate) use sender::{API_KEY, Ack, Raw, callback, client, post};
 pub(crate) use target::{Delivery, Reply, Target};
+pub(crate) use troubled::{GONE, troubled};
 
 use std::{future::Future, time::Duration};
 

@@ -198,6 +198,10 @@ impl Relay {
         format!("http://{}/hooks/calls", self.addresses.callbacks)
     }
 
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.addresses.admin
+    }
+
     pub(crate) fn admin(&self, path: &str) -> String {
         format!("http://{}{path}", self.addresses.admin)
     }
