@@ -122,7 +122,7 @@ async fn within<F: Future>(future: F) -> F::Output {
 /// Everything until the listener closes, by whatever means.
 async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     let mut rest = Vec::new();
-    let _ = within(stream.read_to_end(&mut rest)).await;
+    drop(within(stream.read_to_end(&mut rest)).await);
     rest
 }
 
@@ -184,7 +184,7 @@ async fn a_peer_that_resets_streams_as_fast_as_it_opens_them_is_cut_off() {
         storm.extend(get(2 * n + 1, "/never"));
         storm.extend(frame(RST_STREAM, 0, 2 * n + 1, &8_u32.to_be_bytes()));
     }
-    let _ = peer.write_all(&storm).await;
+    drop(peer.write_all(&storm).await);
 
     let told = rest(&mut peer).await;
 
