@@ -1,16 +1,28 @@
 //! `hookswitch check`: every problem of relay.toml at once, and nothing started.
 
-use hookswitch::config::{Config, Environment};
+use std::path::Path;
+
+use hookswitch::{
+    config::{Config, Environment, Problem, Severity},
+    relay::{Obstacle, preflight},
+};
 use serde_json::json;
 
-use crate::cli::{ConfigPath, exit::Exit, print};
+use crate::cli::{ConfigPath, block_on, exit::Exit, print};
 
-/// Read relay.toml and report every problem in it.
+/// Read relay.toml and report every problem in it, then try what it names: open the store and
+/// connect to the targets.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exits 0 when the file can be used (warnings allowed), 78 when it cannot.")]
+#[command(
+    after_help = "Exits 0 when the relay would start (warnings allowed, a target that cannot be \
+                  reached is one), 78 when it would not. Nothing is sent, written or started."
+)]
 pub(super) struct Arguments {
     #[command(flatten)]
     path: ConfigPath,
+    /// Only read relay.toml and the secrets and certificates it names: no connection, no store.
+    #[arg(long)]
+    offline: bool,
     /// Print one JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -18,26 +30,52 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
     let path = &arguments.path.config;
-    let loaded = Config::load(path, &Environment::of_process());
-    let (exit, text) = match (loaded, arguments.json) {
-        (Ok((_, warnings)), true) => {
-            (Exit::Done, format!("{}\n", json!({ "ok": true, "problems": warnings })))
+    let (config, problems) = match Config::load(path, &Environment::of_process()) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            let text = if arguments.json {
+                json!({ "ok": false, "problems": problems }).to_string()
+            } else {
+                problems.to_string()
+            };
+            return said(Exit::Config, &text);
         }
-        (Err(problems), true) => {
-            (Exit::Config, format!("{}\n", json!({ "ok": false, "problems": problems })))
-        }
-        (Ok((_, warnings)), false) => {
-            let mut text: String = warnings.iter().map(|warning| format!("{warning}\n")).collect();
-            text.push_str(&match warnings.len() {
-                0 => format!("{}: no problems\n", path.display()),
-                1 => format!("{}: usable, 1 warning\n", path.display()),
-                count => format!("{}: usable, {count} warnings\n", path.display()),
-            });
-            (Exit::Done, text)
-        }
-        (Err(problems), false) => (Exit::Config, format!("{problems}\n")),
     };
-    match print(&text) {
+    let mut problems = problems;
+    if !arguments.offline {
+        let mut obstacles = Vec::new();
+        let tried = block_on(async {
+            obstacles = preflight(&config).await;
+            Exit::Done
+        });
+        if tried != Exit::Done {
+            return tried;
+        }
+        problems.extend(obstacles.into_iter().map(|obstacle| of(path, obstacle)));
+    }
+    let fails = problems.iter().any(|problem| problem.severity == Severity::Error);
+    let exit = if fails { Exit::Config } else { Exit::Done };
+    if arguments.json {
+        return said(exit, &json!({ "ok": !fails, "problems": problems }).to_string());
+    }
+    let mut text: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+    text.push_str(&format!("{}: ", path.display()));
+    text.push_str(&match (fails, problems.len()) {
+        (true, _) => "the relay would not start".to_owned(),
+        (false, 0) => "no problems".to_owned(),
+        (false, 1) => "usable, 1 warning".to_owned(),
+        (false, count) => format!("usable, {count} warnings"),
+    });
+    said(exit, &text)
+}
+
+fn of(file: &Path, obstacle: Obstacle) -> Problem {
+    let Obstacle { severity, table, message, remedy } = obstacle;
+    Problem::of_table(file, &table, severity, message, remedy)
+}
+
+fn said(exit: Exit, text: &str) -> Exit {
+    match print(&format!("{text}\n")) {
         Exit::Done => exit,
         failed => failed,
     }

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     delivery::{
-        client::{Client, ClientError, Destination, Tls},
+        client::{Client, ClientError, Tls},
         file::Lines,
         format::{Format, Message},
         target::{Auth, Http},
@@ -133,14 +133,7 @@ impl Endpoint {
         }
         let own = http.tls.as_ref().map(Tls::new).transpose()?;
         let client = Client::new(
-            &Destination {
-                method: http.method.clone(),
-                url: http.url.clone(),
-                addresses: http.addresses.clone(),
-                timeout: http.timeout,
-                connect_timeout: http.connect_timeout,
-                concurrency,
-            },
+            &http.destination(concurrency),
             own.as_ref().unwrap_or(system),
             connections,
         )?;

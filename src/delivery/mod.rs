@@ -22,6 +22,7 @@ mod gate;
 mod health;
 mod lane;
 mod metrics;
+mod preflight;
 pub mod rate_limit;
 pub mod retry;
 pub mod target;
@@ -36,6 +37,8 @@ pub use client::{ClientError, PemError, UrlError, tls};
 pub use dispatcher::{
     Dispatcher, Handle, LastError, PauseError, StartError, TargetState, TargetStatus,
 };
+
+pub use preflight::unreachable;
 
 /// `[targets.*]`.
 #[derive(Clone, Debug)]

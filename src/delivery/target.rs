@@ -10,7 +10,7 @@ use crate::{
         address::AddressRules,
         attempt::{Endpoint, EndpointError, Way},
         breaker,
-        client::{Tls, tls},
+        client::{Destination, Tls, tls},
         file::{Lines, Sink},
         format::Format,
         rate_limit::Rate,
@@ -173,6 +173,18 @@ impl Target {
 // === impl Http ===
 
 impl Http {
+    /// Where its connections go.
+    pub(super) fn destination(&self, concurrency: usize) -> Destination {
+        Destination {
+            method: self.method.clone(),
+            url: self.url.clone(),
+            addresses: self.addresses.clone(),
+            timeout: self.timeout,
+            connect_timeout: self.connect_timeout,
+            concurrency,
+        }
+    }
+
     /// Whether it is trusted by the authorities of the system.
     pub(super) fn needs_authorities(&self) -> bool {
         let own = self.tls.as_ref().and_then(|tls| tls.authorities.as_ref());

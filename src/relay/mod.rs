@@ -5,10 +5,12 @@
 //! it is told to, in this order: no new callbacks, the callbacks in flight are answered,
 //! deliveries that are out come back, the store is closed.
 
+mod preflight;
 mod reload;
 
 use std::{fmt, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
+pub use preflight::{Obstacle, preflight};
 pub use reload::Loader;
 
 use tokio::sync::Notify;

@@ -224,6 +224,90 @@ async fn check_reports_problems_as_json_for_scripts() {
     assert_eq!(unknown["severity"], "error");
 }
 
+/// relay.toml with one source and these targets, all of them routed to.
+fn with_targets(folder: &Path, targets: &[(&str, String)]) {
+    let mut text = "[sources.julian]\nprovider = \"11x\"\n\
+         auth = { kind = \"header\", secret = { file = \"key\" } }\n"
+        .to_owned();
+    fs::write(folder.join("key"), "a-key").unwrap();
+    for (name, keys) in targets {
+        text.push_str(&format!("[targets.{name}]\n{keys}\n"));
+    }
+    let names: Vec<_> = targets.iter().map(|(name, _)| *name).collect();
+    text.push_str(&format!("[[routes]]\nname = \"all\"\nto = {names:?}\n"));
+    write_config(folder, &text);
+}
+
+#[tokio::test]
+async fn check_connects_to_targets_and_says_which_cannot_be_reached_and_why() {
+    let folder = tempdir().unwrap();
+    let there = TcpListener::bind("127.0.0.1:0").unwrap();
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    // Whoever shakes hands with it is told something that is no TLS.
+    let address = plain.local_addr().unwrap();
+    let not_tls = std::thread::spawn(move || {
+        let (mut peer, _) = plain.accept().unwrap();
+        std::io::Write::write_all(&mut peer, b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+    });
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let there = (there.local_addr().unwrap(), there);
+    with_targets(
+        folder.path(),
+        &[
+            ("there", format!("url = \"http://{}/\"", there.0)),
+            ("gone", format!("url = \"http://{gone}/\"")),
+            ("not-tls", format!("url = \"https://{address}/\"")),
+            (
+                "denied",
+                "url = \"http://localhost:1/\"\ndeny_networks = [\"127.0.0.0/8\", \"::1/128\"]"
+                    .to_owned(),
+            ),
+            ("nobody", "url = \"http://nobody.invalid/\"".to_owned()),
+            ("lines", "file = \"key/events.jsonl\"".to_owned()),
+        ],
+    );
+
+    let check = run(&["check"], folder.path()).await;
+    let json = run(&["check", "--json"], folder.path()).await;
+    let offline = run(&["check", "--offline"], folder.path()).await;
+
+    let said = out(&check);
+    assert_eq!(check.status.code(), Some(0), "{said}");
+    not_tls.join().unwrap();
+    for name in ["gone", "not-tls", "denied", "nobody", "lines"] {
+        let warning = format!("warning: target {name} cannot be reached from here: ");
+        assert!(said.contains(&warning), "{name}: {said}");
+        assert!(said.contains(&format!("[targets.{name}]")), "{name}: {said}");
+    }
+    assert!(!said.contains("target there"), "{said}");
+    assert!(said.contains("is refused: deny_networks has"), "{said}");
+    assert!(said.contains("refused (os error"), "{said}");
+    let report: serde_json::Value = serde_json::from_str(&out(&json)).unwrap();
+    assert_eq!(report["ok"], true);
+    let problems = report["problems"].as_array().unwrap();
+    let gone = problems.iter().find(|problem| problem["table"] == "targets.gone").unwrap();
+    assert_eq!((&gone["severity"], &gone["place"]["line"]), (&"warning".into(), &6.into()));
+    assert_eq!(offline.status.code(), Some(0));
+    assert!(!out(&offline).contains("cannot be reached"), "{}", out(&offline));
+    assert!(!folder.path().join("data").exists(), "nothing is made");
+}
+
+#[tokio::test]
+async fn check_says_that_the_relay_would_not_start_with_this_store() {
+    let folder = tempdir().unwrap();
+    with_targets(folder.path(), &[("lines", "file = \"events.jsonl\"".to_owned())]);
+    fs::create_dir(folder.path().join("data")).unwrap();
+    fs::write(folder.path().join("data/hookswitch.db"), "no database at all").unwrap();
+
+    let check = run(&["check"], folder.path()).await;
+    let offline = run(&["check", "--offline"], folder.path()).await;
+
+    assert_eq!(check.status.code(), Some(78), "{}", out(&check));
+    assert!(out(&check).contains("is not a SQLite database"), "{}", out(&check));
+    assert!(out(&check).ends_with("the relay would not start\n"), "{}", out(&check));
+    assert_eq!(offline.status.code(), Some(0), "{}", out(&offline));
+}
+
 #[tokio::test]
 async fn the_event_schema_is_printed_as_json() {
     let folder = tempdir().unwrap();

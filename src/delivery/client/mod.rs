@@ -10,6 +10,7 @@
 
 mod failure;
 mod plain;
+mod reach;
 mod resolve;
 mod secure;
 pub mod tls;
@@ -23,7 +24,6 @@ use prometheus::IntCounter;
 use reqwest::Url;
 use tokio::time::{Instant, timeout_at};
 
-pub(super) use self::tls::Tls;
 use self::{
     failure::{BoxError, Stage, Trouble},
     plain::Plain,
@@ -31,6 +31,7 @@ use self::{
     secure::Secure,
 };
 pub use self::{plain::UrlError, tls::PemError};
+pub(super) use self::{reach::reach, tls::Tls};
 use crate::{
     delivery::{
         address::{AddressRules, Refused},

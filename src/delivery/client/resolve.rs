@@ -43,7 +43,10 @@ impl Resolver {
         Self(Arc::new(rules))
     }
 
-    async fn lookup(self, name: String) -> Result<vec::IntoIter<SocketAddr>, ResolveError> {
+    pub(super) async fn lookup(
+        self,
+        name: String,
+    ) -> Result<vec::IntoIter<SocketAddr>, ResolveError> {
         let found = tokio::net::lookup_host((name, 0)).await.map_err(ResolveError::Unknown)?;
         let mut addresses = Vec::new();
         let mut refused = None;
