@@ -96,6 +96,10 @@ pub(super) fn read(name: &str, fields: &Fields<'_>) -> Option<Settings> {
         retry: common.retry,
         breaker: common.breaker,
         by_call: common.by_call,
+        // Whether it may be is seen among all targets.
+        renamed_from: fields
+            .written("renamed_from")
+            .and_then(|node| node.text().map(TargetName::new)),
     })
 }
 

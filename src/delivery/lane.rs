@@ -30,6 +30,7 @@ use crate::{
         retry::later,
     },
     drain::Drain,
+    route::TargetName,
     store::{BuryReason, DeliveryId, Due, Lapse, StoreError},
 };
 
@@ -164,9 +165,34 @@ impl Lane {
     /// Has the store keep the order this target wants, however often it takes.
     async fn line_up(&self) {
         let Shared { target, store, .. } = &*self.shared;
+        // Where calls keep their order, before any attempt: what is taken over may be older.
+        if target.by_call
+            && let Some(old) = &target.renamed_from
+        {
+            self.adopt(old).await;
+        }
         while let Err(error) = store.take_turns(&target.name, target.by_call).await {
             warn!(target = %target.name, %error, "the store does not line up the deliveries");
             tokio::time::sleep(STORE_PAUSE).await;
+        }
+    }
+
+    /// Takes over what another name is owed.
+    async fn adopt(&self, old: &TargetName) {
+        let Shared { target, store, .. } = &*self.shared;
+        let mut adopted = 0;
+        loop {
+            match store.adopt(old, &target.name).await {
+                Ok(0) => break,
+                Ok(step) => adopted += step,
+                Err(error) => {
+                    warn!(target = %target.name, %old, %error, "what {old} is owed is not taken over");
+                    tokio::time::sleep(STORE_PAUSE).await;
+                }
+            }
+        }
+        if adopted > 0 {
+            info!(target = %target.name, %old, adopted, "took over {adopted} deliveries of {old}");
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Settings {
     pub breaker: breaker::Settings,
     /// Whether the events of one call go one at a time, in the order of their acks.
     pub by_call: bool,
+    /// The name it had, whose deliveries it takes over.
+    pub renamed_from: Option<TargetName>,
 }
 
 /// Where a target is.
@@ -121,6 +123,7 @@ pub(super) struct Target {
     pub(super) rate: Option<Rate>,
     pub(super) breaker: breaker::Settings,
     pub(super) by_call: bool,
+    pub(super) renamed_from: Option<TargetName>,
 }
 
 /// Why a target cannot be made ready from its settings.
@@ -166,6 +169,7 @@ impl Target {
             rate: settings.rate,
             breaker: settings.breaker,
             by_call: settings.by_call,
+            renamed_from: settings.renamed_from.clone(),
         })
     }
 }

@@ -169,7 +169,7 @@ impl Relay {
         // The targets first: they can fail to start, and then nothing has begun.
         let delivery = Dispatcher::start(&config.delivery, &store, &deliveries, &clock, &metrics)?;
         tell_of_orphans(&*store, &config);
-        deliveries.spawn("adopt", adopt(Arc::clone(&store), config.renames.clone()));
+        deliveries.spawn("adopt", adopt(Arc::clone(&store), &config));
         tidy::keep(&store, &metrics, &deliveries);
         let shared = (Arc::clone(&store), clock.clone());
         let routes = Routes::new(config.routes.clone());
@@ -245,8 +245,18 @@ fn tell_of_orphans(store: &dyn Store, config: &Config) {
 }
 
 /// Gives renamed targets what their old names are owed, a step at a time. Cut short, it goes on at
-/// the next start.
-async fn adopt(store: Arc<dyn Store>, renames: Vec<Rename>) {
+/// the next start. Targets that keep the order of calls take it over themselves, before their first
+/// attempt.
+fn adopt(store: Arc<dyn Store>, config: &Config) -> impl Future<Output = ()> + use<> {
+    let keeps_order = |name: &TargetName| {
+        config.delivery.targets.iter().any(|target| target.name == *name && target.by_call)
+    };
+    let renames: Vec<Rename> =
+        config.renames.iter().filter(|rename| !keeps_order(&rename.new)).cloned().collect();
+    take_over(store, renames)
+}
+
+async fn take_over(store: Arc<dyn Store>, renames: Vec<Rename>) {
     for Rename { old, new } in renames {
         let mut adopted = 0;
         let failed = loop {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::harness::{API_KEY, Relay, Reply, Setup, Target, callback, client, eventually, post};
+use crate::harness::{
+    API_KEY, Delivery, Relay, Reply, Setup, Target, callback, client, eventually, post,
+};
 
 const QUICK: &str = "retry = { initial = \"20ms\", factor = 2, max = \"100ms\" }";
 
@@ -198,6 +200,31 @@ async fn the_trace_of_a_callback_goes_on_to_its_targets_also_after_a_restart() {
     }
     assert_ne!(parts(0)[2], parts(1)[2]);
     assert_ne!(parts(2)[1], trace, "without one, the event has its own");
+}
+
+#[tokio::test]
+async fn what_a_renamed_target_takes_over_keeps_the_order_of_each_call() {
+    let (down, fine) = (Target::answering(500).await, Target::answering(200).await);
+    let quick = "retry = { schedule = [\"10ms\", \"10ms\", \"10ms\", \"200ms\"] }";
+    let old = Setup::new().target("old", &down, quick);
+    let mut expected = Vec::new();
+    // One call, three of its results wait for the old name, and a younger one for the new.
+    for (setup, results) in [(&old, 3), (&old.beside().target("new", &down, quick), 1)] {
+        let relay = setup.start().await;
+        for _ in 0..results {
+            let mut result = callback("call.1");
+            result["duration"] = expected.len().into();
+            expected.push(post(&relay.url(), &result).await.id());
+        }
+        down.received(expected.len()).await;
+        relay.stop().await;
+    }
+    let keys = format!("order = \"per-call\"\nrenamed_from = \"old\"\n{quick}");
+
+    let _relay = old.beside().target("new", &fine, &keys).start().await;
+
+    let got: Vec<String> = fine.received(4).await.iter().map(Delivery::id).collect();
+    assert_eq!(got, expected);
 }
 
 #[tokio::test]

@@ -123,6 +123,7 @@ fn http(name: &str, url: &str) -> target::Settings {
         retry: retry::Settings::default(),
         breaker: breaker::Settings::default(),
         by_call: false,
+        renamed_from: None,
     }
 }
 
@@ -338,6 +339,7 @@ async fn stopping_lets_out_attempts_finish_and_takes_nothing_new() {
         retry: retry::Settings::default(),
         breaker: breaker::Settings::default(),
         by_call: false,
+        renamed_from: None,
     };
     let world = World::start(vec![settings, file]);
     for _ in 0..3 {
@@ -368,6 +370,7 @@ async fn an_archive_has_every_event_on_a_line_of_its_own() {
         retry: retry::Settings::default(),
         breaker: breaker::Settings::default(),
         by_call: false,
+        renamed_from: None,
     }]);
 
     for number in 0..100 {
@@ -399,6 +402,7 @@ async fn an_archive_that_cannot_be_written_is_tried_again() {
         retry: retry::Settings::default(),
         breaker: breaker::Settings::default(),
         by_call: false,
+        renamed_from: None,
     }]);
     world.enqueue(&["archive"]);
     let row = world.attempted("archive", 1).await;

@@ -292,7 +292,7 @@ impl Group<'_> {
         Ok(count(rows.len()))
     }
 
-    /// Gives a delivery to another target: as old as it is, at the end of the queue of its call.
+    /// Gives a delivery to another target: as old as it is, and in its place among those of its call.
     fn move_over(&mut self, id: i64, from: i64, to: i64) -> Result<(), Fault> {
         let turn = self.turn_of(from, id)?;
         let now = self.now.as_millisecond();
@@ -306,7 +306,7 @@ impl Group<'_> {
             )?
             .query_row([id, to, ahead], |row| row.get(0))?;
         if pending {
-            self.join_queue(to, id)?;
+            self.line_up_adopted(to, id)?;
         }
         self.pass_turn(from, turn)
     }

@@ -150,27 +150,49 @@ impl Group<'_> {
         })?;
         let rows: Vec<(Joined, Option<i64>, Option<i64>)> = rows.collect::<Result<_, _>>()?;
         for ((_, id), call, queue) in &rows {
-            let (Some(call), None) = (call, queue) else { continue };
-            let first = self.first_of(target, *call)?;
-            if first.is_some_and(|first| first > *id) {
-                // Younger, and came first: what was committed since, or accepted out of order.
-                self.connection
-                    .prepare_cached(
-                        "UPDATE deliveries INDEXED BY deliveries_queue SET next_at = NULL \
-                         WHERE target = ?1 AND queue = ?2 AND state = 0",
-                    )?
-                    .execute([target, *call])?;
+            if let (Some(call), None) = (call, queue) {
+                self.line_up(target, *id, *call)?;
             }
-            let waits = first.is_some_and(|first| first < *id);
-            self.connection
-                .prepare_cached(
-                    "UPDATE deliveries SET queue = ?2, next_at = iif(?3, NULL, next_at) \
-                     WHERE id = ?1",
-                )?
-                .execute(params![id, call, waits])?;
         }
         let more = i64::try_from(rows.len()).is_ok_and(|rows| rows >= JOIN_ROWS);
         Ok(rows.last().map(|(last, ..)| *last).filter(|_| more))
+    }
+
+    /// Puts a pending delivery into its place in the queue of its call, be it before one that has
+    /// the turn: no attempt at the target may be out.
+    fn line_up(&self, target: i64, id: i64, call: i64) -> Result<(), Fault> {
+        let first = self.first_of(target, call)?;
+        if first.is_some_and(|first| first > id) {
+            // Younger, and came first: what was committed since, accepted out of order, or there
+            // before this was taken over.
+            self.connection
+                .prepare_cached(
+                    "UPDATE deliveries INDEXED BY deliveries_queue SET next_at = NULL \
+                     WHERE target = ?1 AND queue = ?2 AND state = 0",
+                )?
+                .execute([target, call])?;
+        }
+        let waits = first.is_some_and(|first| first < id);
+        self.connection
+            .prepare_cached(
+                "UPDATE deliveries SET queue = ?2, next_at = iif(?3, NULL, next_at) \
+                 WHERE id = ?1",
+            )?
+            .execute(params![id, call, waits])?;
+        Ok(())
+    }
+
+    /// Puts a delivery that was taken over into its place in the queue of its call, if its target
+    /// keeps any. No attempt at the target may be out.
+    pub(super) fn line_up_adopted(&self, target: i64, id: i64) -> Result<(), Fault> {
+        if !self.ledger.terms(target).turns.taken() {
+            return Ok(());
+        }
+        let call: Option<i64> = self
+            .connection
+            .prepare_cached("SELECT call_key FROM deliveries WHERE id = ?1")?
+            .query_row([id], |row| row.get(0))?;
+        call.map_or(Ok(()), |call| self.line_up(target, id, call))
     }
 
     fn part(&mut self, target: i64) -> Result<Option<Joined>, Fault> {

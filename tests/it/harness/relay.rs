@@ -64,6 +64,11 @@ impl Setup {
         }
     }
 
+    /// Another relay.toml on the same store.
+    pub(crate) fn beside(&self) -> Self {
+        Self { folder: Arc::clone(&self.folder), ..Self::new() }
+    }
+
     /// A key of `[server]`.
     pub(crate) fn server(mut self, line: &str) -> Self {
         writeln!(self.server, "{line}").unwrap();
