@@ -35,6 +35,9 @@ enum What {
         /// routed, unrouted or quarantined.
         #[arg(long, value_name = "STATE")]
         state: Option<String>,
+        /// Those on which the condition of this route failed.
+        #[arg(long, value_name = "ROUTE")]
+        failed_route: Option<String>,
         /// At most so many.
         #[arg(long, value_name = "N", default_value_t = 50)]
         limit: usize,
@@ -107,8 +110,9 @@ enum What {
 pub(super) fn run(arguments: &Arguments) -> Exit {
     block_on(async {
         let done = match &arguments.what {
-            What::Ls { connection, picked, state, limit, oldest } => {
-                list(connection, picked, state.as_deref(), (*limit, *oldest)).await
+            What::Ls { connection, picked, state, failed_route, limit, oldest } => {
+                let further = (state.as_deref(), failed_route.as_deref());
+                list(connection, picked, further, (*limit, *oldest)).await
             }
             What::Show { connection, id } => show(connection, id).await,
             What::Raw { connection, id } => raw(connection, id).await,
@@ -135,12 +139,13 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
 async fn list(
     connection: &Connection,
     picked: &Picked,
-    state: Option<&str>,
+    (state, failed_route): (Option<&str>, Option<&str>),
     (limit, oldest): (usize, bool),
 ) -> Result<Exit, Exit> {
     let peer = connection.open(Need::Read).await?;
     let mut more = vec![("order", if oldest { "oldest" } else { "newest" })];
     more.extend(state.map(|state| ("state", state)));
+    more.extend(failed_route.map(|route| ("failed_route", route)));
     let (events, next) = pages(&peer, "/events", "events", &picked.query(&more), limit).await?;
     if connection.json {
         return Ok(print(&format!("{}\n", json!({ "events": events, "next": next }))));

@@ -48,12 +48,15 @@ pub(super) struct Reload {
 /// Send stored events again, also those that were delivered.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  hookswitch replay --since 2h --source julian --to crm\n  \
-    hookswitch replay --event 01938a1e-…")]
+    hookswitch replay --failed-route \"sales results\" --to crm\n  hookswitch replay --event 01938a1e-…")]
 pub(super) struct Replay {
     #[command(flatten)]
     connection: Connection,
     #[command(flatten)]
     picked: Picked,
+    /// Those on which the condition of this route failed.
+    #[arg(long, value_name = "ROUTE")]
+    failed_route: Option<String>,
     /// This event; may be said several times.
     #[arg(long, value_name = "ID")]
     event: Vec<String>,
@@ -166,7 +169,8 @@ fn reloaded(report: &Value) -> String {
 }
 
 pub(super) fn replay(arguments: &Replay) -> Exit {
-    if arguments.picked.is_empty() && arguments.event.is_empty() {
+    let of_route = arguments.failed_route.is_some();
+    if arguments.picked.is_empty() && arguments.event.is_empty() && !of_route {
         eprintln!("error: say which: --since, --source, --event, …");
         return Exit::Usage;
     }
@@ -179,6 +183,9 @@ impl Replay {
         let mut body = self.picked.clone().before(Clock::system().now()).members();
         body.insert("events".to_owned(), json!(self.event));
         body.insert("to".to_owned(), json!(self.to));
+        if let Some(route) = &self.failed_route {
+            body.insert("failed_route".to_owned(), json!(route));
+        }
         let mut cursor = json!(self.cursor);
         let (mut deliveries, mut over) = (0, false);
         let mut steps = Steps::new("replayed", None, self.rate, self.connection.json);

@@ -267,6 +267,35 @@ async fn a_replay_sends_what_was_delivered_again_and_an_erasure_removes_it() {
 }
 
 #[tokio::test]
+async fn events_on_which_a_route_failed_are_listed_and_sent_again() {
+    let crm = Target::answering(200).await;
+    let setup = Setup::new().table(&format!("[targets.crm]\nurl = \"{}\"", crm.url())).table(
+        "[[routes]]\nname = \"by seats\"\nto = [\"crm\"]\n\
+         when = \"data.extracted.seats > 10\"\n",
+    );
+    let config = write_config(&setup.folder(), &setup.text());
+    let folder = setup.folder();
+    let relay = Process::serve(&config).await;
+    let url = format!("http://{}/hooks/calls", relay.callbacks);
+    let mut words = callback("call.a");
+    words["callResult"]["extractedVariables"] = json!({ "seats": "a dozen" });
+    let id = post(&url, &words).await.id();
+    post(&url, &callback("call.b")).await;
+
+    let failed = ["events", "ls", "--failed-route", "by seats", "--json"];
+    let listed = asked(&folder, &failed).await;
+    let again =
+        asked(&folder, &["replay", "--failed-route", "by seats", "--to", "crm", "--json"]).await;
+
+    let ids: Vec<_> = listed["events"].as_array().unwrap().iter().map(|it| &it["id"]).collect();
+    assert!(ids.contains(&&json!(id)), "{listed}");
+    assert_eq!(again["deliveries"], ids.len());
+    let got = crm.received(ids.len()).await;
+    assert!(got.iter().any(|got| got.id() == id));
+    relay.kill().await;
+}
+
+#[tokio::test]
 async fn whoever_asks_a_relay_need_not_have_the_secrets_of_its_sources() {
     let setup = Setup::new();
     let config = write_config(&setup.folder(), &setup.text());
