@@ -238,8 +238,8 @@ impl Handle {
     /// Has the targets be those of `settings`: all of them are made ready first, and when one
     /// cannot be, everything stays as it is. The lane of an `unchanged` one goes on. Any other that
     /// is there takes nothing new and ends when its attempts have come back; the one with the new
-    /// settings begins after it, so that no target ever has two owners. Returns when that is
-    /// under way.
+    /// settings begins after it, and a renamed one after that of its old name, so that no target
+    /// ever has two owners. Returns when that is under way.
     ///
     /// The names are declared to the store by whoever assembles the relay, before this.
     pub async fn reload(
@@ -285,11 +285,16 @@ impl Lanes {
                 running.extend(there);
                 continue;
             };
-            // One that was left out before and comes back may have attempts out too.
-            let last = ending.iter().rfind(|lane| lane.name == target.name);
-            let ended = there.as_ref().or(last).map(|lane| lane.ended.clone());
             before.extend(there);
-            running.push(self.begin(shared, ended));
+            // One that was left out before and comes back may have attempts out too. Each of a name
+            // waits for the one before it, so that the last is waited for only.
+            let of_before = |name: &TargetName| {
+                let mut lanes = ending.iter().chain(&before);
+                lanes.rfind(|lane| lane.name == *name).map(|lane| lane.ended.clone())
+            };
+            let own = of_before(&target.name);
+            let renamed = target.renamed_from.as_ref().and_then(of_before);
+            running.push(self.begin(shared, [own, renamed]));
         }
         for lane in before {
             lane.dial.stop.cancel();
@@ -323,8 +328,8 @@ impl Lanes {
         Ok(ready)
     }
 
-    /// Begins a lane, once the one before it has `ended`.
-    fn begin(&self, shared: Shared, before: Option<watch::Receiver<bool>>) -> Running {
+    /// Begins a lane, once those `before` it have ended: of its name, and of its old name.
+    fn begin(&self, shared: Shared, before: [Option<watch::Receiver<bool>>; 2]) -> Running {
         let (ends, ended) = watch::channel(false);
         let running = Running {
             name: shared.target.name.clone(),
@@ -336,7 +341,7 @@ impl Lanes {
         shared.target.way.tend(&self.drain);
         let drain = self.drain.clone();
         self.drain.spawn("lane", async move {
-            if let Some(mut before) = before {
+            for mut before in before.into_iter().flatten() {
                 // Its sender goes with it, however it ends.
                 drop(before.wait_for(|ended| *ended).await);
             }
@@ -347,13 +352,14 @@ impl Lanes {
     }
 }
 
-/// Runs a lane until it is told to end. One that panics, a fault of the relay, is begun anew: what
-/// was out is attempted again, under the same number, for nothing of it was settled.
+/// Runs a lane until it is told to end, however often it wants to begin anew. So does one that
+/// panics, a fault of the relay: what was out is attempted again, under the same number, for nothing
+/// of it was settled.
 pub(super) async fn keep_running(shared: &Arc<Shared>, drain: &Drain) {
     while !drain.is_stopping() && !shared.dial.stop.is_cancelled() {
         let lane = Lane::new(Arc::clone(shared)).run(drain.clone());
         if AssertUnwindSafe(lane).catch_unwind().await.is_ok() {
-            break;
+            continue;
         }
         let name = &shared.target.name;
         shared.metrics.lane_restarts.inc();

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::OptionFuture;
+use futures_util::{FutureExt as _, future::OptionFuture};
 use jiff::Timestamp;
 use tokio::task::{self, JoinError, JoinSet};
 use tracing::{error, info, warn};
@@ -27,10 +27,10 @@ use crate::{
         errand::{self, Ended, Failure, Shared},
         gate::{Gate, Pass},
         health::{Health, Turn},
+        heir,
         retry::later,
     },
     drain::Drain,
-    route::TargetName,
     store::{BuryReason, DeliveryId, Due, Lapse, StoreError},
 };
 
@@ -106,8 +106,8 @@ impl Lane {
         }
     }
 
-    /// Runs until it, or `drain`, is told to stop; then takes nothing new, waits for what is out,
-    /// and ends. Who stops it bounds that wait.
+    /// Runs until it, or `drain`, is told to stop, or its [`heir`] has it begin anew; then takes
+    /// nothing new, waits for what is out, and ends. Who stops it bounds that wait.
     pub(super) async fn run(mut self, drain: Drain) {
         let shared = Arc::clone(&self.shared);
         let wake = shared.store.wake(&shared.target.name);
@@ -121,9 +121,14 @@ impl Lane {
                 () = shared.dial.stop.cancelled() => {}
             }
         });
+        let mut heir = pin!(heir::watch(&shared));
+        // Registered before the first look as well.
+        if heir.as_mut().now_or_never().is_some() {
+            return;
+        }
         tokio::select! {
             () = &mut stopping => return,
-            () = self.line_up() => {}
+            () = heir::line_up(&shared) => {}
         }
         let mut asking: Option<Asking> = None;
         loop {
@@ -136,6 +141,7 @@ impl Lane {
             tokio::select! {
                 biased;
                 () = &mut stopping => break,
+                () = &mut heir => break,
                 Some(ended) = self.out.join_next_with_id() => self.take_back(ended),
                 pass = self.gate.pass(next.unwrap_or(Kind::First)), if next.is_some() => {
                     self.send(next.unwrap_or(Kind::First), pass);
@@ -159,40 +165,6 @@ impl Lane {
         self.buffer.clear();
         while let Some(ended) = self.out.join_next_with_id().await {
             self.take_back(ended);
-        }
-    }
-
-    /// Has the store keep the order this target wants, however often it takes.
-    async fn line_up(&self) {
-        let Shared { target, store, .. } = &*self.shared;
-        // Where calls keep their order, before any attempt: what is taken over may be older.
-        if target.by_call
-            && let Some(old) = &target.renamed_from
-        {
-            self.adopt(old).await;
-        }
-        while let Err(error) = store.take_turns(&target.name, target.by_call).await {
-            warn!(target = %target.name, %error, "the store does not line up the deliveries");
-            tokio::time::sleep(STORE_PAUSE).await;
-        }
-    }
-
-    /// Takes over what another name is owed.
-    async fn adopt(&self, old: &TargetName) {
-        let Shared { target, store, .. } = &*self.shared;
-        let mut adopted = 0;
-        loop {
-            match store.adopt(old, &target.name).await {
-                Ok(0) => break,
-                Ok(step) => adopted += step,
-                Err(error) => {
-                    warn!(target = %target.name, %old, %error, "what {old} is owed is not taken over");
-                    tokio::time::sleep(STORE_PAUSE).await;
-                }
-            }
-        }
-        if adopted > 0 {
-            info!(target = %target.name, %old, adopted, "took over {adopted} deliveries of {old}");
         }
     }
 

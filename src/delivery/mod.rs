@@ -20,6 +20,7 @@ mod file;
 pub mod format;
 mod gate;
 mod health;
+mod heir;
 mod lane;
 mod metrics;
 mod preflight;

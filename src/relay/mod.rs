@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use crate::{
     admin::{self, Admin},
     clock::Clock,
-    config::{Config, Rename},
+    config::Config,
     delivery::Dispatcher,
     drain::Drain,
     event::{SourceName, number::load_plans},
@@ -169,7 +169,6 @@ impl Relay {
         // The targets first: they can fail to start, and then nothing has begun.
         let delivery = Dispatcher::start(&config.delivery, &store, &deliveries, &clock, &metrics)?;
         tell_of_orphans(&*store, &config);
-        deliveries.spawn("adopt", adopt(Arc::clone(&store), &config));
         tidy::keep(&store, &metrics, &deliveries);
         let shared = (Arc::clone(&store), clock.clone());
         let routes = Routes::new(config.routes.clone());
@@ -241,38 +240,6 @@ fn tell_of_orphans(store: &dyn Store, config: &Config) {
             "{pending} deliveries wait for {target}, which is not in relay.toml; they are kept \
              until it is, or another target says renamed_from = \"{target}\""
         );
-    }
-}
-
-/// Gives renamed targets what their old names are owed, a step at a time. Cut short, it goes on at
-/// the next start. Targets that keep the order of calls take it over themselves, before their first
-/// attempt.
-fn adopt(store: Arc<dyn Store>, config: &Config) -> impl Future<Output = ()> + use<> {
-    let keeps_order = |name: &TargetName| {
-        config.delivery.targets.iter().any(|target| target.name == *name && target.by_call)
-    };
-    let renames: Vec<Rename> =
-        config.renames.iter().filter(|rename| !keeps_order(&rename.new)).cloned().collect();
-    take_over(store, renames)
-}
-
-async fn take_over(store: Arc<dyn Store>, renames: Vec<Rename>) {
-    for Rename { old, new } in renames {
-        let mut adopted = 0;
-        let failed = loop {
-            match store.adopt(&old, &new).await {
-                Ok(0) => break None,
-                Ok(step) => adopted += step,
-                Err(error) => break Some(error),
-            }
-            tokio::task::yield_now().await;
-        };
-        if let Some(error) = failed {
-            tracing::error!(%error, %old, %new, "{new} did not get all that {old} is owed");
-        }
-        if adopted > 0 {
-            tracing::info!(%old, %new, adopted, "{new} took over {adopted} deliveries of {old}");
-        }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     ingest::{self, Rereader},
     listen::Security,
     metrics::Metrics,
-    relay::{Addresses, adopt},
+    relay::Addresses,
     route::{Routes, TargetName},
     store::{Store, StoreError},
 };
@@ -186,8 +186,6 @@ impl Reloader {
         self.rooms.ingest.change(next.ingest.clone(), Routes::new(next.routes.clone()));
         self.rooms.token.change(next.admin.token.clone());
         self.rooms.security.change(next.admin.tls.as_ref());
-        let adopting = adopt(Arc::clone(&self.rooms.store), &next);
-        self.rooms.drain.spawn("adopt", adopting);
 
         // Counted again: callbacks may have been routed to a target until it was gone.
         let orphaned = self.rooms.orphans(&next, &targets);

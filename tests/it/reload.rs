@@ -338,6 +338,48 @@ async fn a_target_renamed_by_a_reload_gets_what_the_old_name_is_owed() {
 }
 
 #[tokio::test]
+async fn a_renaming_waits_for_the_attempts_that_are_out_under_the_old_name() {
+    for order in ["none", "per-call"] {
+        let target = Target::scripted(|nth, _| match nth {
+            0..2 => Reply::Held(Box::new(Reply::status(200))),
+            _ => Reply::status(200),
+        })
+        .await;
+        let other = Target::answering(200).await;
+        let keys = format!("concurrency = 2\norder = \"{order}\"");
+        let setup = Setup::new().target("old", &target, &keys).target("other", &other, "");
+        let relay = setup.start().await;
+        let mut sent = BTreeSet::new();
+        for n in 0..2 {
+            sent.insert(post(&relay.url(), &callback(&format!("call.{n}"))).await.id());
+        }
+        target.received(2).await;
+        let renamed = Setup::new()
+            .target("new", &target, &format!("{keys}\nrenamed_from = \"old\""))
+            .target("other", &other, "");
+
+        let renamed = on_the_store_of(&setup, &renamed);
+        assert_eq!(relay.reload(&renamed, "refuse").await.0, 200);
+        for n in 2..12 {
+            sent.insert(post(&relay.url(), &callback(&format!("call.{n}"))).await.id());
+        }
+        other.received(12).await;
+        assert_eq!(target.got().len(), 2, "{order}: nothing beside what is out");
+        target.release(2);
+
+        eventually("every event", || async { target.ids() == sent }).await;
+        eventually("no more of them", || async {
+            count(&relay, "new", "delivered").await + count(&relay, "old", "delivered").await
+                == 12.0
+        })
+        .await;
+        assert_eq!(target.got().len(), sent.len(), "{order}: none twice");
+        assert!(target.most_out() <= 2, "{order}: {} at one time", target.most_out());
+        relay.metrics().await.assert_balanced(&["calls"], &["old", "new", "other"]);
+    }
+}
+
+#[tokio::test]
 async fn when_the_disk_fails_while_orphans_are_buried_the_answer_says_so_and_a_repeat_goes_on() {
     let target = Target::answering(500).await;
     let setup = Setup::new().target("a", &target, "").target("b", &target, "");

@@ -283,6 +283,59 @@ async fn targets_come_change_and_go_while_the_others_run() {
 }
 
 #[tokio::test]
+async fn a_renamed_target_takes_over_once_nothing_is_out_under_its_old_name() {
+    let (old, new) = (Receiver::held(|_| OK).await, Receiver::start(|_| OK).await);
+    let bi = Receiver::start(|_| OK).await;
+    let world = World::start(vec![
+        target::Settings { concurrency: 1, ..http("old", &old.url) },
+        http("bi", &bi.url),
+    ]);
+    world.enqueue(&["old"]);
+    world.enqueue(&["old"]);
+    eventually("a request that is out", || old.count() == 1).await;
+    let renamed = Some(TargetName::new("old"));
+    let targets = vec![
+        target::Settings { renamed_from: renamed, ..http("new", &new.url) },
+        http("bi", &bi.url),
+    ];
+
+    world.handle.reload(&Settings { targets }, &BTreeSet::new()).await.unwrap();
+    world.enqueue(&["bi", "new"]);
+    world.delivered("bi", 1).await;
+    assert_eq!((new.count(), world.store.rows("old").len()), (0, 2));
+    old.release(1);
+
+    world.delivered("new", 3).await;
+    assert_eq!((old.count(), new.count()), (1, 2));
+}
+
+#[tokio::test]
+async fn what_is_committed_under_the_old_name_after_a_renaming_is_taken_over_too() {
+    for by_call in [false, true] {
+        let (new, bi) = (Receiver::held(|_| OK).await, Receiver::start(|_| OK).await);
+        let renamed_from = Some(TargetName::new("old"));
+        let world = World::start(vec![
+            target::Settings { by_call, renamed_from, ..http("new", &new.url) },
+            http("bi", &bi.url),
+        ]);
+        world.enqueue(&["new"]);
+        eventually("a request that is out", || new.count() == 1).await;
+
+        world.enqueue(&["old", "bi"]);
+
+        world.delivered("bi", 1).await;
+        if by_call {
+            // It may be older than what is out, and of the same call.
+            assert_eq!(world.store.rows("old").len(), 1);
+        } else {
+            eventually("the second", || new.count() == 2).await;
+        }
+        new.release(2);
+        world.delivered("new", 2).await;
+    }
+}
+
+#[tokio::test]
 async fn a_reload_that_cannot_be_leaves_everything_as_it_is() {
     let crm = Receiver::start(|_| OK).await;
     let world = World::start(vec![http("crm", &crm.url)]);

@@ -17,7 +17,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 
 use crate::harness::{assert_is_a_call_event, eventually};
 
@@ -39,6 +39,8 @@ pub(crate) enum Reply {
     Silence,
     /// This, after a while.
     After(Duration, Box<Reply>),
+    /// This, when the test [lets](Target::release) it go.
+    Held(Box<Reply>),
 }
 
 type Script = dyn Fn(usize, &Delivery) -> Reply + Send + Sync;
@@ -51,11 +53,12 @@ pub(crate) struct Target {
     _serving: JoinSet<()>,
 }
 
-#[derive(Default)]
 struct Log {
     got: Mutex<Vec<Delivery>>,
     out: AtomicUsize,
     most_out: AtomicUsize,
+    /// One permit for each held answer that may go.
+    released: Semaphore,
 }
 
 // === impl Reply ===
@@ -99,7 +102,12 @@ impl Target {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let log = Arc::new(Log::default());
+        let log = Arc::new(Log {
+            got: Mutex::default(),
+            out: AtomicUsize::new(0),
+            most_out: AtomicUsize::new(0),
+            released: Semaphore::new(0),
+        });
         let script: Arc<Script> = Arc::new(script);
         let mut serving = JoinSet::new();
         let shared = Arc::clone(&log);
@@ -144,6 +152,11 @@ impl Target {
         self.log.most_out.load(Ordering::SeqCst)
     }
 
+    /// Lets that many more held answers go.
+    pub(crate) fn release(&self, answers: usize) {
+        self.log.released.add_permits(answers);
+    }
+
     /// Waits until it got at least `count` requests.
     pub(crate) async fn received(&self, count: usize) -> Vec<Delivery> {
         eventually(&format!("{count} deliveries"), || async {
@@ -184,12 +197,12 @@ async fn serve(
         got.push(delivery.clone());
         got.len() - 1
     };
-    let answer = reply(script(nth, &delivery)).await;
+    let answer = reply(script(nth, &delivery), &log.released).await;
     log.out.fetch_sub(1, Ordering::SeqCst);
     Ok(answer)
 }
 
-async fn reply(mut reply: Reply) -> Response<Full<Bytes>> {
+async fn reply(mut reply: Reply, released: &Semaphore) -> Response<Full<Bytes>> {
     loop {
         match reply {
             Reply::Answer(code, headers, body) => {
@@ -203,6 +216,10 @@ async fn reply(mut reply: Reply) -> Response<Full<Bytes>> {
             Reply::Silence => std::future::pending().await,
             Reply::After(pause, then) => {
                 tokio::time::sleep(pause).await;
+                reply = *then;
+            }
+            Reply::Held(then) => {
+                released.acquire().await.unwrap().forget();
                 reply = *then;
             }
         }
