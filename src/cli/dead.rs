@@ -1,9 +1,13 @@
 //! `hookswitch dead`: what no target took, and what becomes of it.
 
-use std::{fs::OpenOptions, io::Write as _, path::PathBuf};
+use std::{
+    io::{BufWriter, ErrorKind, Write as _},
+    path::{Path, PathBuf},
+};
 
 use hookswitch::clock::Clock;
 use serde_json::{Map, Value, json};
+use tempfile::NamedTempFile;
 
 use crate::cli::{
     block_on,
@@ -52,14 +56,14 @@ enum What {
     /// Give dead letters up: they stay listed as discarded, and are never sent.
     #[command(after_help = "Example:\n  hookswitch dead discard --reason expired --dry-run")]
     Discard(Choice),
-    /// Write dead letters with their events as JSON lines.
+    /// Write dead letters with their events as JSON lines. Interrupted, it leaves no file.
     #[command(after_help = "Example:\n  hookswitch dead export --target crm --out crm.jsonl")]
     Export {
         #[command(flatten)]
         connection: Connection,
         #[command(flatten)]
         picked: Picked,
-        /// A file that does not exist yet; else standard output.
+        /// A file that does not exist yet, readable by you alone; else standard output.
         #[arg(long, value_name = "PATH")]
         out: Option<PathBuf>,
     },
@@ -86,6 +90,12 @@ struct Choice {
     rate: Option<u32>,
 }
 
+/// A file that is being written, and has its name only once it is whole.
+struct Draft {
+    path: PathBuf,
+    file: BufWriter<NamedTempFile>,
+}
+
 pub(super) fn run(arguments: &Arguments) -> Exit {
     block_on(async {
         let done = match &arguments.what {
@@ -94,7 +104,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             What::Redrive(choice) => choice.carry_out("redrive", "redriven").await,
             What::Discard(choice) => choice.carry_out("discard", "discarded").await,
             What::Export { connection, picked, out } => {
-                export(connection, picked, out.as_ref()).await
+                export(connection, picked, out.as_deref()).await
             }
         };
         done.unwrap_or_else(|exit| exit)
@@ -120,43 +130,101 @@ async fn show(connection: &Connection, id: &str) -> Result<Exit, Exit> {
     Ok(print(&table::facts(FACTS, &letter)))
 }
 
+/// Line by line; Ctrl-C is heard between two. A file is written under a name of its own beside
+/// `out` and renamed at the end: under its own name there is the whole export, or nothing.
 async fn export(
     connection: &Connection,
     picked: &Picked,
-    out: Option<&PathBuf>,
+    out: Option<&Path>,
 ) -> Result<Exit, Exit> {
     let peer = connection.open(Need::Read).await?;
-    let mut to: Box<dyn std::io::Write> = match out {
-        None => Box::new(std::io::stdout().lock()),
-        Some(path) => {
-            let file = OpenOptions::new().write(true).create_new(true).open(path);
-            Box::new(file.map_err(|error| unwritable(&path.display().to_string(), &error))?)
-        }
-    };
-    let mut exported = 0_u64;
+    let mut draft = out.map(Draft::beside).transpose()?;
     let mut cursor = String::new();
-    loop {
+    let mut steps = Steps::new("exported", None, None, false);
+    'pages: loop {
         let query = picked.query(&[]);
         let page = peer.get(&format!("/dead-letters{query}&limit={PAGE_ROWS_MAX}{cursor}")).await?;
         for letter in page["dead_letters"].as_array().into_iter().flatten() {
+            if steps.next().await.is_none() {
+                break 'pages;
+            }
             let id = letter["event"].as_str().unwrap_or_default();
             let event = peer.get(&format!("/events/{}", segment(id))).await?;
-            let line = json!({ "dead_letter": letter, "event": event["event"] });
-            writeln!(to, "{line}").map_err(|error| unwritable("the export", &error))?;
-            exported += 1;
+            let line = format!("{}\n", json!({ "dead_letter": letter, "event": event["event"] }));
+            match &mut draft {
+                Some(draft) => draft.write(&line)?,
+                None => match print(&line) {
+                    Exit::Done => {}
+                    failed => return Err(failed),
+                },
+            }
+            steps.took(1);
         }
         match page["next"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => break,
         }
     }
-    to.flush().map_err(|error| unwritable("the export", &error))?;
-    eprintln!("exported {exported}");
-    Ok(Exit::Done)
+    match (steps.stopped(), draft) {
+        (Stop::Done, draft) => {
+            draft.map(Draft::keep).transpose()?;
+            steps.finish();
+            Ok(Exit::Done)
+        }
+        (Stop::Interrupted, Some(draft)) => {
+            let path = draft.path.display();
+            eprintln!("interrupted: {path} is not written; run the same command again");
+            Ok(Exit::Interrupted)
+        }
+        (Stop::Interrupted, None) => {
+            steps.finish();
+            Ok(Exit::Interrupted)
+        }
+    }
 }
 
-fn unwritable(what: &str, error: &std::io::Error) -> Exit {
-    eprintln!("error: {what}: {error}");
+// === impl Draft ===
+
+impl Draft {
+    fn beside(path: &Path) -> Result<Self, Exit> {
+        let path = path.to_owned();
+        if path.symlink_metadata().is_ok() {
+            return Err(is_there(&path));
+        }
+        // A bare name has an empty parent.
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let file = tempfile::Builder::new()
+            .prefix(".hookswitch-export-")
+            .tempfile_in(folder.unwrap_or(Path::new(".")))
+            .map_err(|error| unwritable(&path, &error))?;
+        Ok(Self { path, file: BufWriter::new(file) })
+    }
+
+    fn write(&mut self, line: &str) -> Result<(), Exit> {
+        self.file.write_all(line.as_bytes()).map_err(|error| unwritable(&self.path, &error))
+    }
+
+    /// Gives it its name, unless something has taken it meanwhile.
+    fn keep(self) -> Result<(), Exit> {
+        let Self { path, file } = self;
+        let whole = file.into_inner().map_err(std::io::IntoInnerError::into_error);
+        let whole = whole.and_then(|file| file.as_file().sync_all().map(|()| file));
+        let whole = whole.map_err(|error| unwritable(&path, &error))?;
+        match whole.persist_noclobber(&path) {
+            Ok(_) => Ok(()),
+            Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Err(is_there(&path)),
+            Err(error) => Err(unwritable(&path, &error.error)),
+        }
+    }
+}
+
+fn is_there(path: &Path) -> Exit {
+    eprintln!("error: {} is there already, and is left as it is", path.display());
+    Exit::Exists
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Exit {
+    eprintln!("error: {} cannot be written: {error}", path.display());
     Exit::Failed
 }
 

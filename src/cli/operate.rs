@@ -1,7 +1,7 @@
 //! `targets`, `pause`, `resume`, `reload`, `replay`, `erase`: what is told to a running relay.
 
 use hookswitch::clock::Clock;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::cli::{
     block_on,
@@ -72,7 +72,8 @@ pub(super) struct Replay {
     cursor: Option<String>,
 }
 
-/// Remove whatever the store holds of a person, for good.
+/// Remove whatever the store holds of a person, for good. Ctrl-C stops between two steps; the same
+/// command goes on.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  hookswitch erase --number +15550100123\n  \
     hookswitch erase --call call-4711 --json")]
@@ -220,35 +221,63 @@ impl Replay {
 }
 
 pub(super) fn erase(arguments: &Erase) -> Exit {
-    let Erase { connection, call, number, event } = arguments;
-    block_on(async {
-        let asked = async {
-            let peer = connection.open(Need::Write).await?;
-            let mut total = serde_json::Map::new();
-            let mut cursor = Value::Null;
-            loop {
-                let order =
-                    json!({ "call": call, "number": number, "event": event, "cursor": cursor });
-                let step = peer.post("/erase", &order).await?;
-                for (name, count) in step.as_object().into_iter().flatten() {
-                    if let Some(count) = count.as_u64() {
-                        let before = total.get(name).and_then(Value::as_u64).unwrap_or_default();
-                        total.insert(name.clone(), json!(before + count));
-                    }
-                }
-                cursor = step["next"].clone();
-                if cursor.is_null() {
+    block_on(async { arguments.carry_out().await.unwrap_or_else(|exit| exit) })
+}
+
+impl Erase {
+    /// Step by step; what a step removed is reported however it ends.
+    async fn carry_out(&self) -> Result<Exit, Exit> {
+        let Self { connection, call, number, event } = self;
+        let peer = connection.open(Need::Write).await?;
+        let mut order = json!({ "call": call, "number": number, "event": event });
+        let mut erased = Map::new();
+        let (mut failed, mut over) = (None, false);
+        let mut steps = Steps::new("erased", None, None, connection.json);
+        while !over && steps.next().await.is_some() {
+            let step = match peer.post("/erase", &order).await {
+                Ok(step) => step,
+                Err(exit) => {
+                    failed = Some(exit);
                     break;
                 }
+            };
+            add(&mut erased, &step);
+            order["cursor"] = step["next"].clone();
+            over = step["next"].is_null();
+            // A step that finds none is not the last.
+            steps.took(step["events"].as_u64().unwrap_or_default().max(1));
+        }
+        steps.stopped();
+        let (begun, erased) = (!erased.is_empty(), Value::Object(erased));
+        if connection.json && begun {
+            let mut told = erased;
+            told["complete"] = json!(over);
+            print(&format!("{told}\n"));
+        } else if begun {
+            print(&format!("erased:\n{}", table::facts(ERASED, &erased)));
+        }
+        match failed {
+            Some(exit) => Err(exit),
+            None if over => Ok(Exit::Done),
+            None => {
+                eprintln!(
+                    "interrupted: the rest is untouched, and the files may hold traces of what is \
+                     erased; run the same command again to go on"
+                );
+                Ok(Exit::Interrupted)
             }
-            let total = Value::Object(total);
-            if connection.json {
-                return Ok(print(&format!("{total}\n")));
-            }
-            Ok(print(&format!("erased:\n{}", table::facts(ERASED, &total))))
-        };
-        asked.await.unwrap_or_else(|exit: Exit| exit)
-    })
+        }
+    }
+}
+
+/// Adds the counts of one step to those before.
+fn add(counts: &mut Map<String, Value>, step: &Value) {
+    for (name, count) in step.as_object().into_iter().flatten() {
+        if let Some(count) = count.as_u64() {
+            let before = counts.get(name).and_then(Value::as_u64).unwrap_or_default();
+            counts.insert(name.clone(), json!(before + count));
+        }
+    }
 }
 
 const TARGETS: &[Column] = &[

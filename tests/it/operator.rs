@@ -1,12 +1,22 @@
 //! The operator's verbs against a relay that runs, one that does not, and one that refuses.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Output, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    process::{Output, Stdio},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::Child,
+};
 
 use crate::harness::{
-    API_KEY, Delivery, Process, Setup, Target, callback, eventually, post, within, write_config,
+    API_KEY, Delivery, Gate, Process, Setup, Target, callback, eventually, post, within,
+    write_config,
 };
 
 /// What the source of the tests becomes once somebody has understood its callbacks.
@@ -88,31 +98,173 @@ async fn a_redrive_says_first_what_it_would_do_and_then_does_that() {
     relay.kill().await;
 }
 
-#[tokio::test]
-async fn ctrl_c_in_a_redrive_leaves_nothing_half_done_and_the_same_command_goes_on() {
-    let (setup, crm, _erp) = two_targets().await;
-    let relay = with_dead_letters(&setup, 12).await;
-    let folder = setup.folder();
+/// A command at work.
+fn begun(folder: &Path, arguments: &[&str]) -> Child {
     let mut command = Process::command();
-    command.args(["dead", "redrive", "--target", "crm", "--rate", "1/s"]).current_dir(&folder);
-    let slow = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
-    crm.received(13).await;
+    command.args(arguments).current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
 
-    let pid = rustix::process::Pid::from_raw(i32::try_from(slow.id().unwrap()).unwrap()).unwrap();
+/// Ctrl-C; returns once the command has it.
+async fn ctrl_c(command: &Child) {
+    let id = i32::try_from(command.id().unwrap()).unwrap();
+    let pid = rustix::process::Pid::from_raw(id).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    let ended = within("its end", slow.wait_with_output()).await.unwrap();
-
-    assert_eq!(ended.status.code(), Some(130), "{}", err(&ended));
-    assert!(err(&ended).contains("of 12, the rest is untouched; run the same command again"));
-    let redriven = crm.got().len() - 12;
-    assert!((1..12).contains(&redriven), "{redriven}");
-    eventually("every delivery to be dead again", || async {
-        let counts = asked(&folder, &["dead", "redrive", "--target", "crm", "--dry-run", "--json"]);
-        counts.await["total"] == 12
+    eventually("the command to have the signal", || async {
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        status.lines().any(|line| line == "ShdPnd:\t0000000000000000")
     })
     .await;
-    let again = run(&folder, &["dead", "redrive", "--target", "crm"]).await;
+}
+
+async fn ended(command: Child) -> Output {
+    within("the command's end", command.wait_with_output()).await.unwrap()
+}
+
+#[tokio::test]
+async fn ctrl_c_in_a_redrive_or_discard_leaves_nothing_half_done_and_the_same_command_goes_on() {
+    for verb in ["redrive", "discard"] {
+        let (setup, crm, _erp) = two_targets().await;
+        let relay = with_dead_letters(&setup, 12).await;
+        let folder = setup.folder();
+        let dead = || async {
+            let targets = asked(&folder, &["targets", "--json"]).await;
+            let crm = targets["targets"].as_array().unwrap().iter().find(|of| of["name"] == "crm");
+            let (dead, discarded) = (crm.unwrap()["dead"].clone(), &crm.unwrap()["discarded"]);
+            (dead.as_u64().unwrap(), discarded.as_u64().unwrap())
+        };
+        let slow = begun(&folder, &["dead", verb, "--target", "crm", "--rate", "1/s"]);
+        eventually("its first step", || async { crm.got().len() > 12 || dead().await.1 > 0 }).await;
+
+        ctrl_c(&slow).await;
+        let stopped = ended(slow).await;
+
+        assert_eq!(stopped.status.code(), Some(130), "{}", err(&stopped));
+        let said = "of 12, the rest is untouched; run the same command again";
+        assert!(err(&stopped).contains(said), "{}", err(&stopped));
+        let (again, moved) = if verb == "redrive" {
+            eventually("all to be dead again", || async { dead().await == (12, 0) }).await;
+            (12, crm.got().len() - 12)
+        } else {
+            let (dead, discarded) = dead().await;
+            assert_eq!(dead + discarded, 12);
+            (dead, usize::try_from(discarded).unwrap())
+        };
+        assert!((1..12).contains(&moved), "{verb}: {moved}");
+        assert!(err(&stopped).contains(&format!(" {moved} of 12")), "{}", err(&stopped));
+        let again_json = asked(&folder, &["dead", verb, "--target", "crm", "--json"]).await;
+        assert_eq!(again_json, json!({ "moved": again, "complete": true }));
+        relay.kill().await;
+    }
+}
+
+#[tokio::test]
+async fn ctrl_c_in_a_replay_says_where_the_same_command_goes_on() {
+    let crm = Target::answering(200).await;
+    let setup = Setup::new().target("crm", &crm, "");
+    let config = write_config(&setup.folder(), &setup.text());
+    let folder = setup.folder();
+    let relay = Process::serve(&config).await;
+    let url = format!("http://{}/hooks/calls", relay.callbacks);
+    for call in 0..6 {
+        post(&url, &callback(&format!("call.{call}"))).await.id();
+    }
+    crm.received(6).await;
+    eventually("all settled", || async {
+        asked(&folder, &["targets", "--json"]).await["targets"][0]["delivered"] == 6
+    })
+    .await;
+
+    let slow = begun(&folder, &["replay", "--since", "1h", "--rate", "1/s"]);
+    crm.received(7).await;
+    ctrl_c(&slow).await;
+    let stopped = ended(slow).await;
+
+    assert_eq!(stopped.status.code(), Some(130), "{}", err(&stopped));
+    let said = err(&stopped);
+    let cursor = said.split("--cursor ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let replayed: u64 = said.split(' ').nth(1).unwrap().parse().unwrap();
+    assert!((1..6).contains(&replayed), "{said}");
+    let rest = asked(&folder, &["replay", "--since", "1h", "--cursor", &cursor, "--json"]).await;
+    assert_eq!(rest, json!({ "deliveries": 6 - replayed, "next": null }));
+    crm.received(12).await;
+    assert_eq!(crm.ids().len(), 6);
+    relay.kill().await;
+}
+
+#[tokio::test]
+async fn ctrl_c_in_an_erasure_or_a_rereading_ends_it_between_two_steps() {
+    let setup = Setup::new();
+    let config = write_config(&setup.folder(), &setup.text());
+    let folder = setup.folder();
+    let relay = Process::serve(&config).await;
+    let url = format!("http://{}/hooks/calls", relay.callbacks);
+    // Three steps of an erasure, and two of a rereading.
+    for call in 0..140 {
+        post(&url, &json!({ "id": call, "number": "+15550100123" })).await.id();
+    }
+    let listed = || async {
+        let listed = asked(&folder, &["events", "ls", "--limit", "1000", "--json"]).await;
+        listed["events"].as_array().unwrap().len()
+    };
+
+    let gate = Gate::before(relay.admin, "/api/v1/quarantine").await;
+    let slow = begun(&folder, &["events", "redrive", "--json", "--url", &gate.url()]);
+    gate.holds().await;
+    ctrl_c(&slow).await;
+    gate.open();
+    let stopped = ended(slow).await;
+    assert_eq!((stopped.status.code(), gate.passed()), (Some(130), 1), "{}", err(&stopped));
+    let read: Value = serde_json::from_str(&out(&stopped)).unwrap();
+    assert_eq!(read["kept"].as_array().unwrap().len(), 100, "its step was gone through");
+
+    let gate = Gate::before(relay.admin, "/api/v1/erase").await;
+    let erase = ["erase", "--number", "+15550100123", "--json"];
+    let slow = begun(&folder, &[&erase[..], &["--url", &gate.url()]].concat());
+    gate.holds().await;
+    ctrl_c(&slow).await;
+    gate.open();
+    let stopped = ended(slow).await;
+    assert_eq!((stopped.status.code(), gate.passed()), (Some(130), 1), "{}", err(&stopped));
+    let erased: Value = serde_json::from_str(&out(&stopped)).unwrap();
+    assert_eq!((&erased["events"], &erased["complete"]), (&json!(64), &json!(false)));
+    assert!(err(&stopped).contains("run the same command again"), "{}", err(&stopped));
+    assert_eq!(listed().await, 140 - 64, "what it did is done, and no more");
+
+    let again = asked(&folder, &erase).await;
+    assert_eq!((&again["events"], &again["complete"]), (&json!(140 - 64), &json!(true)));
+    assert_eq!(listed().await, 0);
+    relay.kill().await;
+}
+
+#[tokio::test]
+async fn ctrl_c_in_an_export_leaves_no_file_and_nothing_else() {
+    let (setup, _crm, _erp) = two_targets().await;
+    let relay = with_dead_letters(&setup, 3).await;
+    let folder = tempfile::tempdir().unwrap();
+    let files = || fs::read_dir(folder.path()).unwrap().count();
+    let gate = Gate::before(relay.admin, "/api/v1/events/").await;
+    let export = ["dead", "export", "--url", &gate.url(), "--out", "dead.jsonl"];
+
+    let slow = begun(folder.path(), &export);
+    gate.holds().await;
+    assert_eq!(files(), 1, "it writes under another name");
+    assert!(!folder.path().join("dead.jsonl").exists());
+    ctrl_c(&slow).await;
+    gate.open();
+    let stopped = ended(slow).await;
+
+    assert_eq!((stopped.status.code(), gate.passed()), (Some(130), 1), "{}", err(&stopped));
+    assert_eq!(
+        err(&stopped),
+        "interrupted: dead.jsonl is not written; run the same command again\n"
+    );
+    assert_eq!(files(), 0);
+    let again = run(folder.path(), &export).await;
     assert_eq!(again.status.code(), Some(0), "{}", err(&again));
+    assert_eq!(err(&again), "exported 6\n");
+    let text = fs::read_to_string(folder.path().join("dead.jsonl")).unwrap();
+    assert_eq!((text.lines().count(), files()), (6, 1));
     relay.kill().await;
 }
 
@@ -139,7 +291,7 @@ async fn without_a_relay_the_store_is_read_and_what_would_change_it_is_refused()
     let export = ["dead", "export", "--target", "crm", "--out", out_file.to_str().unwrap()];
     assert_eq!(run(&folder, &export).await.status.code(), Some(0));
     assert_eq!(fs::read_to_string(&out_file).unwrap().lines().count(), 2);
-    assert_eq!(run(&folder, &export).await.status.code(), Some(1), "a file is not overwritten");
+    assert_eq!(run(&folder, &export).await.status.code(), Some(76), "a file is not overwritten");
 
     for write in [
         &["dead", "redrive", "--all"][..],

@@ -1,6 +1,7 @@
 //! A whole relay on free ports, senders that speak HTTP to it, and targets that follow a script.
 
 mod event_schema;
+mod gate;
 mod metrics_page;
 mod process;
 mod relay;
@@ -9,6 +10,7 @@ mod target;
 mod troubled;
 
 pub(crate) use event_schema::assert_is_a_call_event;
+pub(crate) use gate::Gate;
 pub(crate) use metrics_page::Page;
 pub(crate) use process::{Process, write_config};
 pub(crate) use relay::{Relay, Setup};
