@@ -51,8 +51,14 @@ enum What {
     /// Send dead letters again. Ctrl-C stops between two steps; the same command goes on.
     #[command(after_help = "Examples:\n  hookswitch dead redrive --target crm --dry-run\n  \
         hookswitch dead redrive --target crm --since 6h --rate 50/s\n  \
-        hookswitch dead redrive --event 01938a1e-…")]
-    Redrive(Choice),
+        hookswitch dead redrive --event 01938a1e-… --new-id")]
+    Redrive {
+        #[command(flatten)]
+        choice: Choice,
+        /// Under another webhook-id, <id>.<round>: for a target that passes over an id it knows.
+        #[arg(long)]
+        new_id: bool,
+    },
     /// Give dead letters up: they stay listed as discarded, and are never sent.
     #[command(after_help = "Example:\n  hookswitch dead discard --reason expired --dry-run")]
     Discard(Choice),
@@ -101,8 +107,10 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         let done = match &arguments.what {
             What::Ls { connection, picked, limit } => list(connection, picked, *limit).await,
             What::Show { connection, id } => show(connection, id).await,
-            What::Redrive(choice) => choice.carry_out("redrive", "redriven").await,
-            What::Discard(choice) => choice.carry_out("discard", "discarded").await,
+            What::Redrive { choice, new_id } => {
+                choice.carry_out("redrive", "redriven", *new_id).await
+            }
+            What::Discard(choice) => choice.carry_out("discard", "discarded", false).await,
             What::Export { connection, picked, out } => {
                 export(connection, picked, out.as_deref()).await
             }
@@ -233,7 +241,12 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Exit {
 impl Choice {
     /// Moves them step by step. Only those that were dead when it began: one that dies again
     /// meanwhile is not sent for ever.
-    async fn carry_out(&self, verb: &str, done: &'static str) -> Result<Exit, Exit> {
+    async fn carry_out(
+        &self,
+        verb: &str,
+        done: &'static str,
+        new_id: bool,
+    ) -> Result<Exit, Exit> {
         if self.picked.is_empty() && self.event.is_empty() && !self.all {
             eprintln!("error: say which: --target, --reason, --event, …, or --all");
             return Err(Exit::Usage);
@@ -245,6 +258,7 @@ impl Choice {
             body.insert("events".to_owned(), json!(self.event));
         }
         body.insert("all".to_owned(), json!(self.all));
+        body.insert("new_id".to_owned(), json!(new_id));
         let counts = count(&peer, &body).await?;
         if self.dry_run {
             return Ok(self.tell(&counts));

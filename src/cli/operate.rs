@@ -64,6 +64,10 @@ pub(super) struct Replay {
     /// had it.
     #[arg(long, value_name = "TARGET")]
     to: Vec<String>,
+    /// Where it had the event, under another webhook-id, <id>.<round>: for a target that passes
+    /// over an id it knows.
+    #[arg(long)]
+    new_id: bool,
     /// At most so many events a second, such as 50/s.
     #[arg(long, value_name = "RATE", value_parser = rate)]
     rate: Option<u32>,
@@ -184,6 +188,7 @@ impl Replay {
         let mut body = self.picked.clone().before(Clock::system().now()).members();
         body.insert("events".to_owned(), json!(self.event));
         body.insert("to".to_owned(), json!(self.to));
+        body.insert("new_id".to_owned(), json!(self.new_id));
         if let Some(route) = &self.failed_route {
             body.insert("failed_route".to_owned(), json!(route));
         }

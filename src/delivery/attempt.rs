@@ -166,7 +166,7 @@ impl Endpoint {
             // Of nothing nobody says the length by himself, and some servers refuse that.
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        let id = delivery.event.to_string();
+        let id = delivery.webhook_id();
         let timestamp = now.as_second();
         if let Some(signer) = &self.signer {
             let signatures = signer.sign(&id, timestamp, &message.body);

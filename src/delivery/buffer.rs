@@ -128,6 +128,7 @@ mod tests {
             since,
             stood: Duration::ZERO,
             round: 0,
+            new_id: false,
             attempts,
         }
     }

@@ -249,6 +249,7 @@ fn copy(delivery: &Delivery) -> Delivery {
         since: delivery.since,
         stood: delivery.stood,
         round: delivery.round,
+        new_id: delivery.new_id,
         attempts: delivery.attempts,
     }
 }

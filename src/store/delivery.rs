@@ -22,7 +22,7 @@ pub struct Delivery {
     pub id: DeliveryId,
     /// Where it goes.
     pub target: TargetName,
-    /// The event's id: the `webhook-id`.
+    /// The event's id.
     pub event: EventId,
     /// The normalised event.
     pub json: Bytes,
@@ -34,6 +34,8 @@ pub struct Delivery {
     pub stood: Duration,
     /// How often it was redriven; 0 first.
     pub round: u32,
+    /// Whether a person wanted an id of its own for this round.
+    pub new_id: bool,
     /// Attempts of this round that are settled.
     pub attempts: u32,
 }
@@ -241,6 +243,17 @@ pub struct DeliveryTotals {
     pub dead: u64,
     /// Dead letters given up by a person or by `dead_retention`.
     pub discarded: u64,
+}
+
+// === impl Delivery ===
+
+impl Delivery {
+    /// What a target knows it by: the same at every attempt, and in every round but those that
+    /// have an id of their own.
+    pub fn webhook_id(&self) -> String {
+        let Self { event, round, .. } = self;
+        if self.new_id { format!("{event}.{round}") } else { event.to_string() }
+    }
 }
 
 // === impl Room ===

@@ -20,6 +20,7 @@
 //!   pending, it changes nothing.
 //! * [`Store::redrive`] sets dead letters pending in the next round: the same delivery under the
 //!   same id, its age and its attempts begin anew, the attempts of older rounds stay listed.
+//!   Only with [`Again::new_id`] its `webhook-id` is another one, and for that round only.
 //!   [`Store::discard`] gives dead letters up; they stay listed, and are never due again. Both
 //!   take bounded steps, so that a million dead letters do not stall the commits.
 //! * [`Store::refusal`] and [`Store::commit`] refuse under the disk reserve; outcomes of
@@ -85,7 +86,7 @@ pub use history::{
     EventSummary, Order, PastAttempt,
 };
 pub use settings::{Limits, Settings};
-pub use upkeep::{DeadCount, Erased, Erasure, PurgeCursor, Purged, Replay, Replayed};
+pub use upkeep::{Again, DeadCount, Erased, Erasure, PurgeCursor, Purged, Replay, Replayed};
 
 use crate::{
     event::{EventId, SourceName},
@@ -179,9 +180,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         limit: usize,
     ) -> Answer<'_, Vec<PastAttempt>>;
 
-    /// Sets dead letters pending in a new round, due at `at`, the oldest first, at most `max` and
-    /// at most as many as the store takes in one step. How many; 0 when none is left.
-    fn redrive(&self, filter: DeadFilter, at: Timestamp, max: usize) -> Answer<'_, u64>;
+    /// Sets dead letters pending in a new round, the oldest first, at most `max` and at most as
+    /// many as the store takes in one step. How many; 0 when none is left.
+    fn redrive(&self, filter: DeadFilter, again: Again, max: usize) -> Answer<'_, u64>;
 
     /// Gives dead letters up, in the steps of [`Store::redrive`].
     fn discard(&self, filter: DeadFilter, max: usize) -> Answer<'_, u64>;
@@ -195,12 +196,12 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Sends stored events again, the oldest first, after the given one: at most `max` events and
     /// at most as many as the store takes in one step. What is pending stays as it is; what is
-    /// delivered, dead or discarded is pending in the next round, due at `at`.
+    /// delivered, dead or discarded is pending in the next round.
     fn replay(
         &self,
         replay: Replay,
         after: Option<EventCursor>,
-        at: Timestamp,
+        again: Again,
         max: usize,
     ) -> Answer<'_, Replayed>;
 

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use crate::{
     event::EventId,
     route::TargetName,
@@ -17,6 +19,15 @@ pub struct Replay {
     /// The targets; one that never had the event gets it now. Empty is every target that the
     /// event has a delivery for.
     pub targets: Vec<TargetName>,
+}
+
+/// When and under which id deliveries go out again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Again {
+    /// Due at this instant.
+    pub at: Timestamp,
+    /// Under a `webhook-id` that only this round has, for targets that would pass over a repeat.
+    pub new_id: bool,
 }
 
 /// What one step of a replay did.

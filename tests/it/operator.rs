@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::harness::{
-    API_KEY, Delivery, Gate, Process, Setup, Target, callback, eventually, post, within,
+    API_KEY, Delivery, Gate, Process, Reply, Setup, Target, callback, eventually, post, within,
     write_config,
 };
 
@@ -269,6 +269,36 @@ async fn ctrl_c_in_an_export_leaves_no_file_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_redrive_or_replay_under_a_new_id_is_no_repeat_to_the_target() {
+    let crm = Target::scripted(|nth, _| Reply::status(if nth == 0 { 410 } else { 200 })).await;
+    let setup = Setup::new().target("crm", &crm, "");
+    let config = write_config(&setup.folder(), &setup.text());
+    let folder = setup.folder();
+    let relay = Process::serve(&config).await;
+    let url = format!("http://{}/hooks/calls", relay.callbacks);
+    let id = post(&url, &callback("call.a")).await.id();
+    let is = async |state: &str| {
+        let is =
+            || async { asked(&folder, &["targets", "--json"]).await["targets"][0][state] == 1 };
+        eventually(state, is).await;
+    };
+
+    is("dead").await;
+    asked(&folder, &["dead", "redrive", "--event", &id, "--new-id", "--json"]).await;
+    is("delivered").await;
+    asked(&folder, &["replay", "--event", &id, "--json"]).await;
+    crm.received(3).await;
+    is("delivered").await;
+    asked(&folder, &["replay", "--event", &id, "--new-id", "--json"]).await;
+    let got = crm.received(4).await;
+
+    let ids: Vec<String> = got.iter().map(Delivery::id).collect();
+    assert_eq!(ids, [id.clone(), format!("{id}.1"), id.clone(), format!("{id}.3")]);
+    assert!(got.iter().all(|delivery| delivery.event()["id"] == *id), "the event is the same");
+    relay.kill().await;
+}
+
+#[tokio::test]
 async fn without_a_relay_the_store_is_read_and_what_would_change_it_is_refused() {
     let (setup, _crm, _erp) = two_targets().await;
     let relay = with_dead_letters(&setup, 2).await;
@@ -499,7 +529,7 @@ async fn events_are_followed_as_they_come() {
     post(&url, &callback("call.before")).await.id();
     let mut command = Process::command();
     command.args(["events", "tail", "--json"]).current_dir(setup.folder());
-    let mut tail = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut tail = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
 
     // Until it has asked for the first time, nothing says that it follows.

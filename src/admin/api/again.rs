@@ -38,6 +38,9 @@ pub(super) struct ReplayOrder {
     until: Option<String>,
     /// To these targets, also where they never had it; else to those that had it.
     to: Vec<String>,
+    /// Where they had it, send it under another `webhook-id`, `<id>.<round>`, to targets that would
+    /// pass over one they know.
+    new_id: bool,
     /// Where the step before ended: its `next`.
     cursor: Option<String>,
     /// At most so many events in this step, 1 to 1000; 1000 unless said.
@@ -178,7 +181,8 @@ pub(super) async fn replay(
     let after = cursor(order.cursor.as_deref())?.map(EventCursor);
     let max = rows(Some(order.max.unwrap_or(PAGE_ROWS_MAX)))?;
     let replay = store::Replay { events, targets };
-    let step = desk.store.replay(replay, after, desk.clock.now(), max).await?;
+    let again = store::Again { at: desk.clock.now(), new_id: order.new_id };
+    let step = desk.store.replay(replay, after, again, max).await?;
     let next = step.next.map(|next| next.0.to_string());
     Ok(Json(Replayed { deliveries: step.deliveries, next }))
 }

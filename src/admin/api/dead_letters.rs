@@ -14,7 +14,7 @@ use super::ask::{
 use crate::{
     admin::{Desk, problem::Problem},
     event::Status,
-    store::{self, DeadFilter, DeliveryId},
+    store::{self, Again, DeadFilter, DeliveryId},
 };
 
 /// Which dead letters to list, and from where.
@@ -117,6 +117,9 @@ pub(super) struct DeadChoice {
     until: Option<String>,
     /// Whichever there are.
     all: bool,
+    /// Of a redrive: send them under another `webhook-id`, `<id>.<round>`, to targets that would
+    /// pass over one they know.
+    new_id: bool,
     /// At most so many, 1 to 1000; 1000 unless said.
     max: Option<usize>,
 }
@@ -201,8 +204,8 @@ pub(super) async fn redrive_dead(
     Told(choice): Told<DeadChoice>,
 ) -> Result<Json<Moved>, Problem> {
     let (filter, max) = choice.read(&desk)?;
-    let now = desk.clock.now();
-    Ok(Json(Moved { moved: desk.store.redrive(filter, now, max).await? }))
+    let again = Again { at: desk.clock.now(), new_id: choice.new_id };
+    Ok(Json(Moved { moved: desk.store.redrive(filter, again, max).await? }))
 }
 
 /// Gives dead letters up, one step: repeat it until `moved` is 0. They stay listed as discarded.
@@ -216,6 +219,9 @@ pub(super) async fn discard_dead(
     Told(choice): Told<DeadChoice>,
 ) -> Result<Json<Moved>, Problem> {
     let (filter, max) = choice.read(&desk)?;
+    if choice.new_id {
+        return Err(Problem::invalid("new_id is of a redrive: what is discarded is not sent"));
+    }
     Ok(Json(Moved { moved: desk.store.discard(filter, max).await? }))
 }
 

@@ -18,7 +18,7 @@ use crate::{
     event::{EventId, SourceName},
     route::TargetName,
     store::{
-        Admission, Answer, Attempt, BuryReason, DeadCount, DeadFilter, DeadLetter, Delivery,
+        Admission, Again, Answer, Attempt, BuryReason, DeadCount, DeadFilter, DeadLetter, Delivery,
         DeliveryId, DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage,
         Lapse, Limits, Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Room,
         Settlement, Store, StoreError, StoredEvent, StoredRequest, Totals,
@@ -148,6 +148,7 @@ impl Store for Memory {
                 since: row.since,
                 stood,
                 round: 0,
+                new_id: false,
                 attempts: u32::try_from(row.attempts.len()).unwrap(),
             })
             .collect();
@@ -290,7 +291,7 @@ impl Store for Memory {
         unasked()
     }
 
-    fn redrive(&self, _: DeadFilter, _: Timestamp, _: usize) -> Answer<'_, u64> {
+    fn redrive(&self, _: DeadFilter, _: Again, _: usize) -> Answer<'_, u64> {
         unasked()
     }
 
@@ -310,7 +311,7 @@ impl Store for Memory {
         &self,
         _: Replay,
         _: Option<EventCursor>,
-        _: Timestamp,
+        _: Again,
         _: usize,
     ) -> Answer<'_, Replayed> {
         unasked()

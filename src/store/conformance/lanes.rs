@@ -1,7 +1,7 @@
 //! Targets that stand still, calls that keep their order, and what grows too old meanwhile.
 
 use super::*;
-use crate::store::{Lapse, Replay};
+use crate::store::Lapse;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -106,7 +106,7 @@ pub(crate) async fn a_redrive_in_a_pause_begins_to_age_after_it(backend: &dyn Ba
     settle_all(backend, &*store, "crm", BURIED).await;
     store.pause(&target("crm")).await.unwrap();
     backend.clock().advance(DAY);
-    store.redrive(of_target("crm"), backend.clock().now(), 9).await.unwrap();
+    store.redrive(of_target("crm"), again(backend.clock().now()), 9).await.unwrap();
     backend.clock().advance(DAY);
     store.resume(&target("crm")).await.unwrap();
     backend.clock().advance(second(2));
@@ -218,7 +218,7 @@ pub(crate) async fn what_is_redriven_waits_for_its_turn(backend: &dyn Backend) {
     }
     settle(backend, &*store, events[0], BURIED).await;
 
-    store.redrive(of_target("crm"), now, 9).await.unwrap();
+    store.redrive(of_target("crm"), again(now), 9).await.unwrap();
 
     // The second is out; the first, older as it is, comes after it, and then the third.
     for event in [events[1], events[0], events[2]] {
@@ -227,7 +227,7 @@ pub(crate) async fn what_is_redriven_waits_for_its_turn(backend: &dyn Backend) {
     }
     assert!(due(&*store, "crm", now).await.is_empty());
     let replay = Replay { targets: vec![target("crm")], ..Replay::default() };
-    store.replay(replay, None, now, 9).await.unwrap();
+    store.replay(replay, None, again(now), 9).await.unwrap();
     for event in &events {
         assert_eq!(ids(&due(&*store, "crm", now).await), [*event]);
         settle(backend, &*store, *event, Settlement::Delivered).await;

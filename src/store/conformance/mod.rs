@@ -19,9 +19,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{
-    Admission, Attempt, BuryReason, CallFacts, DeadFilter, Delivery, DeliveryId, DeliveryState,
-    DeliveryTotals, EventFilter, EventState, EventTotals, Fate, Fingerprint, Order, Receipt, Room,
-    Settlement, Store, StoreError, StoredRequest, Totals,
+    Admission, Again, Attempt, BuryReason, CallFacts, DeadFilter, Delivery, DeliveryId, DeliveryState,
+    DeliveryTotals, EventFilter, EventState, EventTotals, Fate, Fingerprint, Order, Receipt, Replay,
+    Room, Settlement, Store, StoreError, StoredRequest, Totals,
 };
 use crate::{
     clock::Clock,
@@ -75,6 +75,7 @@ macro_rules! conforms {
             settling_an_attempt_again_changes_nothing
             settling_an_older_round_changes_nothing
             a_redrive_begins_a_new_round_of_the_same_delivery
+            a_redrive_under_a_new_id_has_it_for_that_round_only
             a_redrive_takes_only_what_its_filter_means
             a_redrive_takes_no_more_than_it_may
             what_is_discarded_is_listed_and_never_due
@@ -209,6 +210,11 @@ pub(crate) fn attempt(number: u32, at: Timestamp) -> Attempt {
 }
 
 pub(crate) const BURIED: Settlement = Settlement::Dead { reason: BuryReason::Permanent };
+
+/// Under the id that it has.
+fn again(at: Timestamp) -> Again {
+    Again { at, new_id: false }
+}
 
 async fn commit(store: &dyn Store, admission: Admission) -> Receipt {
     store.commit(admission).await.unwrap()
@@ -667,7 +673,7 @@ pub(crate) async fn settling_an_older_round_changes_nothing(backend: &dyn Backen
     let event = commit(&*store, admission(backend.clock(), &["crm"])).await.id();
     let late = due(&*store, "crm", now).await.remove(0);
     settle_all(backend, &*store, "crm", BURIED).await;
-    assert_eq!(store.redrive(DeadFilter::default(), now, 9).await, Ok(1));
+    assert_eq!(store.redrive(DeadFilter::default(), again(now), 9).await, Ok(1));
     let before = (store.deliveries_of(event).await.unwrap(), store.totals());
 
     store.settle(late, attempt(2, now), Settlement::Delivered).await.unwrap();
@@ -685,8 +691,8 @@ pub(crate) async fn a_redrive_begins_a_new_round_of_the_same_delivery(backend: &
     backend.clock().advance(second(60));
     let now = backend.clock().now();
 
-    assert_eq!(store.redrive(of_target("crm"), now, 9).await, Ok(1));
-    assert_eq!(store.redrive(of_target("crm"), now, 9).await, Ok(0));
+    assert_eq!(store.redrive(of_target("crm"), again(now), 9).await, Ok(1));
+    assert_eq!(store.redrive(of_target("crm"), again(now), 9).await, Ok(0));
 
     let again = due(&*store, "crm", now).await.remove(0);
     assert_eq!((again.id, again.event, again.since), (before.id, event, now));
@@ -694,6 +700,34 @@ pub(crate) async fn a_redrive_begins_a_new_round_of_the_same_delivery(backend: &
     assert!(store.dead_letters(DeadFilter::default(), None, 9).await.unwrap().is_empty());
     let totals = deliveries_total(&*store, "crm");
     assert_eq!((totals.enqueued, totals.pending, totals.dead), (1, 1, 0));
+}
+
+pub(crate) async fn a_redrive_under_a_new_id_has_it_for_that_round_only(backend: &dyn Backend) {
+    let store = backend.open();
+    let now = backend.clock().now();
+    let event = commit(&*store, admission(backend.clock(), &["crm", "lake"])).await.id();
+    let replay = Replay { targets: vec![target("crm")], ..Replay::default() };
+    let round = async |settlement, again: Again| {
+        settle_all(backend, &*store, "crm", settlement).await;
+        let moved = match settlement {
+            Settlement::Delivered => {
+                store.replay(replay.clone(), None, again, 9).await.unwrap().deliveries
+            }
+            _ => store.redrive(of_target("crm"), again, 9).await.unwrap(),
+        };
+        assert_eq!(moved, 1);
+        due(&*store, "crm", now).await.remove(0).webhook_id()
+    };
+
+    assert_eq!(due(&*store, "crm", now).await[0].webhook_id(), event.to_string());
+    let new = Again { at: now, new_id: true };
+    assert_eq!(round(BURIED, new).await, format!("{event}.1"));
+    settle_all(backend, &*store, "crm", Settlement::Retry { at: now }).await;
+    assert_eq!(due(&*store, "crm", now).await[0].webhook_id(), format!("{event}.1"));
+    assert_eq!(round(BURIED, again(now)).await, event.to_string(), "the next round has the first");
+    assert_eq!(round(Settlement::Delivered, new).await, format!("{event}.3"));
+    assert_eq!(round(Settlement::Delivered, again(now)).await, event.to_string());
+    assert_eq!(due(&*store, "lake", now).await[0].webhook_id(), event.to_string());
 }
 
 pub(crate) async fn a_redrive_takes_only_what_its_filter_means(backend: &dyn Backend) {
@@ -715,13 +749,13 @@ pub(crate) async fn a_redrive_takes_only_what_its_filter_means(backend: &dyn Bac
     };
     let by_reason = DeadFilter { reason: Some(BuryReason::Expired), ..DeadFilter::default() };
 
-    assert_eq!(store.redrive(of_target("nobody"), now, 9).await, Ok(0));
-    assert_eq!(store.redrive(by_event, now, 9).await, Ok(2));
+    assert_eq!(store.redrive(of_target("nobody"), again(now), 9).await, Ok(0));
+    assert_eq!(store.redrive(by_event, again(now), 9).await, Ok(2));
     assert_eq!(ids(&due(&*store, "archive", now).await), [events[1], events[2]]);
     assert!(due(&*store, "crm", now).await.is_empty());
-    assert_eq!(store.redrive(by_reason, now, 9).await, Ok(3));
+    assert_eq!(store.redrive(by_reason, again(now), 9).await, Ok(3));
     assert_eq!(ids(&due(&*store, "crm", now).await), events);
-    assert_eq!(store.redrive(DeadFilter::default(), now, 9).await, Ok(1));
+    assert_eq!(store.redrive(DeadFilter::default(), again(now), 9).await, Ok(1));
     assert_eq!(ids(&due(&*store, "archive", now).await), events);
 }
 
@@ -734,9 +768,9 @@ pub(crate) async fn a_redrive_takes_no_more_than_it_may(backend: &dyn Backend) {
     settle_all(backend, &*store, "crm", BURIED).await;
     let later = backend.clock().now() + second(30);
 
-    assert_eq!(store.redrive(of_target("crm"), later, 2).await, Ok(2));
+    assert_eq!(store.redrive(of_target("crm"), again(later), 2).await, Ok(2));
     let named = DeadFilter { events: events[2..].to_vec(), ..DeadFilter::default() };
-    assert_eq!(store.redrive(named, later, 1).await, Ok(1));
+    assert_eq!(store.redrive(named, again(later), 1).await, Ok(1));
 
     assert_eq!(ids(&due(&*store, "crm", later).await), events[..3]);
     assert!(due(&*store, "crm", backend.clock().now()).await.is_empty());
@@ -750,7 +784,7 @@ pub(crate) async fn what_is_discarded_is_listed_and_never_due(backend: &dyn Back
 
     assert_eq!(store.discard(of_target("crm"), 9).await, Ok(1));
     assert_eq!(store.discard(of_target("crm"), 9).await, Ok(0));
-    assert_eq!(store.redrive(of_target("crm"), now, 9).await, Ok(0));
+    assert_eq!(store.redrive(of_target("crm"), again(now), 9).await, Ok(0));
 
     assert!(due(&*store, "crm", now).await.is_empty());
     assert!(store.dead_letters(DeadFilter::default(), None, 9).await.unwrap().is_empty());
@@ -769,7 +803,7 @@ pub(crate) async fn attempts_are_listed_over_all_rounds_and_in_pages(backend: &d
     let event = commit(&*store, admission(backend.clock(), &["crm"])).await.id();
     settle_all(backend, &*store, "crm", Settlement::Retry { at: now }).await;
     settle_all(backend, &*store, "crm", BURIED).await;
-    store.redrive(of_target("crm"), now, 9).await.unwrap();
+    store.redrive(of_target("crm"), again(now), 9).await.unwrap();
     settle_all(backend, &*store, "crm", Settlement::Delivered).await;
 
     let delivery = store.deliveries_of(event).await.unwrap()[0].id;
@@ -822,7 +856,7 @@ pub(crate) async fn a_target_is_woken_by_what_makes_a_delivery_due(backend: &dyn
     settle_all(backend, &*store, "crm", Settlement::Retry { at: now }).await;
     woken(&crm).await;
     settle_all(backend, &*store, "crm", BURIED).await;
-    store.redrive(of_target("crm"), now, 9).await.unwrap();
+    store.redrive(of_target("crm"), again(now), 9).await.unwrap();
     woken(&crm).await;
 
     assert!(Arc::ptr_eq(&crm, &store.wake(&target("crm"))));
@@ -856,7 +890,7 @@ pub(crate) async fn the_totals_balance_and_survive_reopening(backend: &dyn Backe
     commit(&*store, Admission { source: source("synthflow-eu"), ..quarantined(clock) }).await;
     settle_all(backend, &*store, "archive", Settlement::Delivered).await;
     settle_all(backend, &*store, "crm", BURIED).await;
-    store.redrive(of_target("crm"), clock.now(), 1).await.unwrap();
+    store.redrive(of_target("crm"), again(clock.now()), 1).await.unwrap();
     store.discard(of_target("crm"), 1).await.unwrap();
     let before = store.totals();
     drop(store);
@@ -907,7 +941,7 @@ pub(crate) async fn the_oldest_pending_is_told_by_acceptance_or_redrive(backend:
 
     settle_all(backend, &*store, "crm", Settlement::Delivered).await;
     clock.advance(second(10));
-    store.redrive(of_target("crm"), clock.now(), 1).await.unwrap();
+    store.redrive(of_target("crm"), again(clock.now()), 1).await.unwrap();
     assert_eq!(oldest("crm").await, Some(start + second(20)));
 }
 

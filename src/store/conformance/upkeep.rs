@@ -1,7 +1,7 @@
 //! The verbs beyond the road: releasing, sending again, orphans, purging, erasing, backing up.
 
 use super::*;
-use crate::store::{DeadCount, Erased, Erasure, Purged, Replay};
+use crate::store::{DeadCount, Erased, Erasure, Purged};
 
 /// 15 days: longer than history is kept, shorter than what waits for a person.
 const PAST_RETENTION: Duration = Duration::from_hours(15 * 24);
@@ -170,7 +170,7 @@ pub(crate) async fn dead_letters_are_found_by_everything_a_filter_names(backend:
         let found: Vec<EventId> = found.iter().map(|letter| letter.event).collect();
         assert_eq!(found, expected, "{filter:?}");
     }
-    assert_eq!(store.redrive(number("03 5550 0177"), clock.now(), 9).await, Ok(1));
+    assert_eq!(store.redrive(number("03 5550 0177"), again(clock.now()), 9).await, Ok(1));
     assert_eq!(ids(&due(&*store, "crm", clock.now()).await), [busy]);
 }
 
@@ -233,7 +233,7 @@ pub(crate) async fn a_replay_sends_what_is_done_again_and_leaves_what_waits(back
     clock.advance(second(9));
     let now = clock.now();
 
-    let replayed = store.replay(Replay::default(), None, now, 9).await.unwrap();
+    let replayed = store.replay(Replay::default(), None, again(now), 9).await.unwrap();
 
     assert_eq!((replayed.deliveries, replayed.next), (3, None));
     for (name, round) in [("crm", 1), ("archive", 1), ("lake", 1), ("mail", 0)] {
@@ -252,7 +252,7 @@ pub(crate) async fn a_replay_makes_deliveries_where_there_were_none(backend: &dy
     commit(&*store, quarantined(clock)).await;
     let replay = Replay { targets: to("lake"), ..Replay::default() };
 
-    let replayed = store.replay(replay.clone(), None, clock.now(), 9).await.unwrap();
+    let replayed = store.replay(replay.clone(), None, again(clock.now()), 9).await.unwrap();
 
     assert_eq!(replayed.deliveries, 2);
     assert_eq!(ids(&due(&*store, "lake", clock.now()).await), [routed, unrouted]);
@@ -261,7 +261,7 @@ pub(crate) async fn a_replay_makes_deliveries_where_there_were_none(backend: &dy
     assert_eq!(events_total(&*store, "clouddial-au"), totals);
     assert_balanced(&store.totals());
     // Once there, they are not made again.
-    assert_eq!(store.replay(replay, None, clock.now(), 9).await.unwrap().deliveries, 0);
+    assert_eq!(store.replay(replay, None, again(clock.now()), 9).await.unwrap().deliveries, 0);
 }
 
 pub(crate) async fn a_replay_goes_on_where_its_last_step_ended(backend: &dyn Backend) {
@@ -273,7 +273,7 @@ pub(crate) async fn a_replay_goes_on_where_its_last_step_ended(backend: &dyn Bac
     settle_all(backend, &*store, "crm", Settlement::Delivered).await;
     let (mut sent, mut after, mut steps) = (0, None, 0);
     loop {
-        let step = store.replay(Replay::default(), after, clock.now(), 2).await.unwrap();
+        let step = store.replay(Replay::default(), after, again(clock.now()), 2).await.unwrap();
         assert!(step.deliveries <= 2);
         (sent, steps) = (sent + step.deliveries, steps + 1);
         match step.next {
@@ -314,7 +314,7 @@ pub(crate) async fn a_renamed_target_adopts_what_the_old_name_is_owed(backend: &
 
     assert!(due(&*store, "old", clock.now()).await.is_empty());
     assert_eq!(ids(&due(&*store, "new", clock.now()).await), [events[1], both]);
-    assert_eq!(store.redrive(of_target("new"), clock.now(), 9).await, Ok(1));
+    assert_eq!(store.redrive(of_target("new"), again(clock.now()), 9).await, Ok(1));
     let old = DeliveryTotals { enqueued: 1, discarded: 1, ..DeliveryTotals::default() };
     assert_eq!(deliveries_total(&*store, "old"), old);
     let new = DeliveryTotals { enqueued: 3, pending: 3, ..DeliveryTotals::default() };

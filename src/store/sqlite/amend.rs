@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     route::TargetName,
-    store::{Admission, BuryReason, DeliveryId, DeliveryTotals, Erased, Fate, Lapse, Purged},
+    store::{Admission, Again, BuryReason, DeliveryId, DeliveryTotals, Erased, Fate, Lapse, Purged},
 };
 
 /// What the writer is asked to amend.
@@ -20,7 +20,7 @@ pub(super) enum Amend {
     /// Gives a waiting event its reading and its targets.
     Release(Box<Admission>),
     /// Sets deliveries of these events pending, or makes them.
-    Replay { events: Vec<i64>, targets: Vec<TargetName>, at: Timestamp },
+    Replay { events: Vec<i64>, targets: Vec<TargetName>, again: Again },
     /// Gives one target what another is owed.
     Adopt { old: TargetName, new: TargetName },
     /// Makes dead letters of what a target is owed.
@@ -74,7 +74,9 @@ impl Group<'_> {
     pub(super) fn amend(&mut self, amend: &Amend) -> Result<Done, Fault> {
         let done = match amend {
             Amend::Release(admission) => moved(self.release(admission)?),
-            Amend::Replay { events, targets, at } => moved(self.replay(events, targets, *at)?),
+            Amend::Replay { events, targets, again } => {
+                moved(self.replay(events, targets, *again)?)
+            }
             Amend::Adopt { old, new } => moved(self.adopt(old, new)?),
             Amend::Bury(target) => moved(self.bury(target)?),
             Amend::Purge { expire, remove } => self.purge(expire, remove)?,
@@ -150,8 +152,9 @@ impl Group<'_> {
         &mut self,
         events: &[i64],
         targets: &[TargetName],
-        at: Timestamp,
+        again: Again,
     ) -> Result<u64, Fault> {
+        let at = again.at;
         let mut sent = 0;
         for seq in events {
             // The event may have been erased since it was found.
@@ -174,7 +177,7 @@ impl Group<'_> {
             let rows = self.rows_of(*seq)?;
             for (id, target, state) in &rows {
                 if (wanted.is_empty() || wanted.contains(target)) && *state != PENDING {
-                    self.send_again(*id, *target, *state, at)?;
+                    self.send_again(*id, *target, *state, again)?;
                     sent += 1;
                 }
             }
@@ -223,13 +226,14 @@ impl Group<'_> {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
-    fn send_again(&mut self, id: i64, target: i64, from: i64, at: Timestamp) -> Result<(), Fault> {
+    fn send_again(&mut self, id: i64, target: i64, from: i64, again: Again) -> Result<(), Fault> {
+        let Again { at, new_id } = again;
         self.connection
             .prepare_cached(
                 "UPDATE deliveries SET state = 0, round = round + 1, attempts = 0, since = ?2, \
-                 next_at = ?2, settled_at = ?3, reason = NULL WHERE id = ?1",
+                 next_at = ?2, settled_at = ?3, reason = NULL, new_id = ?4 WHERE id = ?1",
             )?
-            .execute(params![id, at.as_millisecond(), self.now.as_millisecond()])?;
+            .execute(params![id, at.as_millisecond(), self.now.as_millisecond(), new_id])?;
         self.enrol(target, id, at.as_millisecond())?;
         self.ledger.targets.change(target, |totals| {
             *of_state(totals, from) -= 1;

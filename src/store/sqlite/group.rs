@@ -12,7 +12,7 @@ use super::{amend::Amended, ledger::Ledger, seen::Seen, statements::Statements};
 use crate::{
     event::{EventId, TraceParent},
     route::TargetName,
-    store::{Admission, Attempt, CallFacts, DeliveryId, Fate, Settlement, StoreError},
+    store::{Admission, Again, Attempt, CallFacts, DeliveryId, Fate, Settlement, StoreError},
 };
 
 /// A group in the middle of its transaction.
@@ -54,8 +54,8 @@ pub(super) struct Outcome {
 /// Where dead letters go.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Move {
-    /// Back to pending, due at this instant.
-    Redrive(Timestamp),
+    /// Back to pending.
+    Redrive(Again),
     /// Away.
     Discard,
 }
@@ -297,14 +297,14 @@ impl Group<'_> {
         let mut moved = 0;
         for id in ids {
             let target = match to {
-                Move::Redrive(at) => self
+                Move::Redrive(Again { at, new_id }) => self
                     .connection
                     .prepare_cached(
                         "UPDATE deliveries SET state = 0, round = round + 1, attempts = 0, \
-                         since = ?2, next_at = ?2, settled_at = ?3, reason = NULL \
+                         since = ?2, next_at = ?2, settled_at = ?3, reason = NULL, new_id = ?4 \
                          WHERE id = ?1 AND state = 2 RETURNING target",
                     )?
-                    .query_row(params![id.0, at.as_millisecond(), now], |row| row.get(0)),
+                    .query_row(params![id.0, at.as_millisecond(), now, new_id], |row| row.get(0)),
                 Move::Discard => self
                     .connection
                     .prepare_cached(
@@ -315,7 +315,7 @@ impl Group<'_> {
             };
             let Some(target) = target.optional()? else { continue };
             moved += 1;
-            if let Move::Redrive(at) = to {
+            if let Move::Redrive(Again { at, .. }) = to {
                 self.enrol(target, id.0, at.as_millisecond())?;
             }
             self.ledger.targets.change(target, |totals| {
@@ -325,7 +325,7 @@ impl Group<'_> {
                     Move::Discard => totals.discarded += 1,
                 }
             });
-            if matches!(to, Move::Redrive(at) if at <= self.now)
+            if matches!(to, Move::Redrive(again) if again.at <= self.now)
                 && let Some(name) = self.ledger.targets.name(target).cloned()
             {
                 self.wake(&name);

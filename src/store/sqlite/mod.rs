@@ -67,7 +67,7 @@ use crate::{
     metrics::Metrics,
     route::TargetName,
     store::{
-        Admission, Answer, Attempt, DeadCount, DeadFilter, DeadLetter, Delivery, DeliveryId,
+        Admission, Again, Answer, Attempt, DeadCount, DeadFilter, DeadLetter, Delivery, DeliveryId,
         DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage, Lapse, Limits,
         Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Room, Settings,
         Settlement, Store, StoreError, StoredEvent, Totals,
@@ -281,7 +281,7 @@ impl Sqlite {
         &self,
         replay: Replay,
         after: Option<EventCursor>,
-        at: Timestamp,
+        again: Again,
         max: usize,
     ) -> Result<Replayed, StoreError> {
         let Replay { events, targets } = replay;
@@ -297,7 +297,7 @@ impl Sqlite {
         if events.is_empty() {
             return Ok(Replayed { deliveries: 0, next });
         }
-        let deliveries = self.amend(Amend::Replay { events, targets, at }).await?.moved;
+        let deliveries = self.amend(Amend::Replay { events, targets, again }).await?.moved;
         Ok(Replayed { deliveries, next })
     }
 
@@ -546,8 +546,8 @@ impl Store for Sqlite {
         )
     }
 
-    fn redrive(&self, filter: DeadFilter, at: Timestamp, max: usize) -> Answer<'_, u64> {
-        Box::pin(self.move_dead(filter, Move::Redrive(at), max))
+    fn redrive(&self, filter: DeadFilter, again: Again, max: usize) -> Answer<'_, u64> {
+        Box::pin(self.move_dead(filter, Move::Redrive(again), max))
     }
 
     fn discard(&self, filter: DeadFilter, max: usize) -> Answer<'_, u64> {
@@ -569,10 +569,10 @@ impl Store for Sqlite {
         &self,
         replay: Replay,
         after: Option<EventCursor>,
-        at: Timestamp,
+        again: Again,
         max: usize,
     ) -> Answer<'_, Replayed> {
-        Box::pin(self.replay_step(replay, after, at, max))
+        Box::pin(self.replay_step(replay, after, again, max))
     }
 
     fn adopt(&self, old: &TargetName, new: &TargetName) -> Answer<'_, u64> {

@@ -87,7 +87,7 @@ fn head(
          ORDER BY next_at, id",
     )?;
     let mut one = connection.prepare_cached(
-        "SELECT d.since, d.round, d.attempts, d.stood, e.id, e.json, e.trace \
+        "SELECT d.since, d.round, d.attempts, d.stood, e.id, e.json, e.trace, d.new_id \
          FROM deliveries d CROSS JOIN events e ON e.seq = d.id / 4096 WHERE d.id = ?1",
     )?;
     let mut rows = query.query(params![number, attempted])?;
@@ -117,6 +117,7 @@ fn head(
                     since: instant(row.get(0)?),
                     stood: span(stood.saturating_sub(row.get(3)?)),
                     round: row.get(1)?,
+                    new_id: row.get(7)?,
                     attempts: row.get(2)?,
                 })
             })

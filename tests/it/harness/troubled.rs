@@ -13,7 +13,7 @@ use hookswitch::{
     event::{EventId, SourceName},
     route::TargetName,
     store::{
-        Admission, Answer, Attempt, DeadCount, DeadFilter, DeadLetter, Delivery, DeliveryId,
+        Admission, Again, Answer, Attempt, DeadCount, DeadFilter, DeadLetter, Delivery, DeliveryId,
         DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage, Lapse, Limits,
         Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Room, Settlement,
         Store, StoreError, StoredEvent, Totals,
@@ -157,8 +157,8 @@ impl Store for Troubled {
         self.inner.attempts(delivery, after, limit)
     }
 
-    fn redrive(&self, filter: DeadFilter, at: Timestamp, max: usize) -> Answer<'_, u64> {
-        self.step(self.inner.redrive(filter, at, max))
+    fn redrive(&self, filter: DeadFilter, again: Again, max: usize) -> Answer<'_, u64> {
+        self.step(self.inner.redrive(filter, again, max))
     }
 
     fn discard(&self, filter: DeadFilter, max: usize) -> Answer<'_, u64> {
@@ -177,10 +177,10 @@ impl Store for Troubled {
         &self,
         replay: Replay,
         after: Option<EventCursor>,
-        at: Timestamp,
+        again: Again,
         max: usize,
     ) -> Answer<'_, Replayed> {
-        self.step(self.inner.replay(replay, after, at, max))
+        self.step(self.inner.replay(replay, after, again, max))
     }
 
     fn adopt(&self, old: &TargetName, new: &TargetName) -> Answer<'_, u64> {

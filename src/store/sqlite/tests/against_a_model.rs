@@ -12,7 +12,7 @@ use super::Place;
 use crate::{
     event::EventId,
     store::{
-        Admission, DeadFilter, DeliveryState, DeliveryTotals, Erasure, EventFilter, EventTotals,
+        Admission, Again, DeadFilter, DeliveryState, DeliveryTotals, Erasure, EventFilter, EventTotals,
         Replay, Room, Settlement, Store, Totals,
         conformance::{
             BURIED, Backend as _, WINDOW, admission, assert_balanced, attempt, fingerprint,
@@ -82,6 +82,7 @@ struct Row {
     target: usize,
     state: DeliveryState,
     round: u32,
+    new_id: bool,
     attempts: u32,
     next_at: Timestamp,
     since: Timestamp,
@@ -234,6 +235,7 @@ impl Model {
                         target,
                         state: DeliveryState::Pending,
                         round: 0,
+                        new_id: false,
                         attempts: 0,
                         next_at: now,
                         since: now,
@@ -250,6 +252,7 @@ impl Model {
                     let row = &mut self.deliveries[n];
                     assert_eq!((delivery.event, delivery.since), (row.event, row.since));
                     assert_eq!((delivery.round, delivery.attempts), (row.round, row.attempts));
+                    assert_eq!(delivery.new_id, row.new_id);
                     row.attempts += 1;
                     let at = now + Duration::from_mins(10);
                     let (settlement, state) = [
@@ -267,12 +270,13 @@ impl Model {
                 }
             }
             Step::Redrive { target: of, max } => {
-                let moved = store.redrive(filter(*of), now, *max).await.unwrap();
+                let moved = store.redrive(filter(*of), Again { at: now, new_id: max % 2 == 0 }, *max).await.unwrap();
                 let mut expected = 0;
                 for row in self.dead(*of, *max) {
                     (row.state, row.attempts) = (DeliveryState::Pending, 0);
                     (row.next_at, row.since) = (now, now);
                     row.round += 1;
+                    row.new_id = max % 2 == 0;
                     expected += 1;
                 }
                 assert_eq!(moved, expected);
@@ -290,13 +294,14 @@ impl Model {
                 let filter =
                     EventFilter { target: Some(target(TARGETS[*of])), ..EventFilter::default() };
                 let replay = Replay { events: filter, targets: vec![target(TARGETS[*of])] };
-                let sent = store.replay(replay, None, now, 1000).await.unwrap();
+                let sent = store.replay(replay, None, Again { at: now, new_id: true }, 1000).await.unwrap();
                 let mut expected = 0;
                 for row in self.deliveries.iter_mut().filter(|row| row.target == *of) {
                     if row.state != DeliveryState::Pending {
                         (row.state, row.attempts) = (DeliveryState::Pending, 0);
                         (row.next_at, row.since) = (now, now);
                         row.round += 1;
+                        row.new_id = true;
                         expected += 1;
                     }
                 }
