@@ -88,6 +88,9 @@ pub(super) fn read(name: &str, fields: &Fields<'_>) -> Option<Settings> {
         }
     };
     let common = common?;
+    if let Some(Place::Http(http)) = &place {
+        outlives(fields, http.timeout, &common.retry);
+    }
     Some(Settings {
         name: TargetName::new(name),
         place: place?,
@@ -105,10 +108,25 @@ pub(super) fn read(name: &str, fields: &Fields<'_>) -> Option<Settings> {
 
 /// Reads `[defaults.target]` for its problems alone, as no target may ever ask for it.
 pub(super) fn check_defaults(fields: &Fields<'_>) {
-    common(fields);
-    calls(fields);
+    let (common, calls) = (common(fields), calls(fields));
+    if let (Some(common), Some(calls)) = (common, calls) {
+        outlives(fields, calls.timeout, &common.retry);
+    }
     fields.get("format", value::word);
     endpoint::addresses(fields, None);
+}
+
+/// Warns when one attempt may take as long as an event is tried for: nothing is ever tried twice.
+fn outlives(fields: &Fields<'_>, timeout: Duration, retry: &delivery::retry::Settings) {
+    if let Some(limit) = retry.give_up_after.filter(|limit| timeout >= *limit)
+        && let Some(node) = fields.node("timeout").or_else(|| fields.node("retry"))
+    {
+        node.reading.warn(
+            &node.spot(),
+            format!("one attempt may outlast the {} an event is tried for", retry::shown(limit)),
+            "write a shorter `timeout`, or a longer `retry.give_up_after`",
+        );
+    }
 }
 
 /// A file, or standard output.
