@@ -241,12 +241,7 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Exit {
 impl Choice {
     /// Moves them step by step. Only those that were dead when it began: one that dies again
     /// meanwhile is not sent for ever.
-    async fn carry_out(
-        &self,
-        verb: &str,
-        done: &'static str,
-        new_id: bool,
-    ) -> Result<Exit, Exit> {
+    async fn carry_out(&self, verb: &str, done: &'static str, new_id: bool) -> Result<Exit, Exit> {
         if self.picked.is_empty() && self.event.is_empty() && !self.all {
             eprintln!("error: say which: --target, --reason, --event, …, or --all");
             return Err(Exit::Usage);

@@ -355,10 +355,13 @@ impl Unreadable {
     /// The problem of the file as a whole.
     pub(super) fn into_problem(self, file: &str) -> Problem {
         let remedy = match self {
-            Self::Absent => Some("name it with --config PATH".to_owned()),
-            _ => None,
+            Self::Absent => "name it with --config PATH",
+            Self::Directory => "name the file in it with --config PATH",
+            Self::TooLong => "name another file with --config PATH",
+            Self::NotText(_) => "save it as UTF-8",
+            Self::Failed(_) => "the user that runs this must be able to read it",
         };
-        Problem { message: self.to_string(), remedy, ..of_file(file) }
+        Problem { message: self.to_string(), remedy: Some(remedy.to_owned()), ..of_file(file) }
     }
 }
 

@@ -8,6 +8,7 @@ use toml::de::DeValue;
 
 use super::{
     contract::TARGET_TLS,
+    environment::Unavailable,
     excerpt::shown,
     fields::{Fields, Node},
     value,
@@ -126,15 +127,13 @@ fn file(node: &Node<'_>) -> Option<Vec<u8>> {
             node.reading.note_read(node.table(), &content);
             Some(content)
         }
-        Err(why) => unavailable(node, &path, &why.to_string()),
+        Err(why) => unavailable(node, &path, &why),
     }
 }
 
-fn unavailable<T>(node: &Node<'_>, path: &Path, why: &str) -> Option<T> {
-    node.wrong(
-        format!("the file {} {why}", shown(&path.display().to_string())),
-        "a relative path starts at the directory the relay is started in",
-    )
+fn unavailable<T>(node: &Node<'_>, path: &Path, why: &Unavailable) -> Option<T> {
+    let shown = shown(&path.display().to_string());
+    node.wrong(format!("the file {shown} {why}"), why.remedy(path))
 }
 
 /// `tls = { ca = "…", cert = "…", key = "…" }`
@@ -193,7 +192,7 @@ pub(super) fn identity(fields: &Fields<'_>) -> Option<Option<Identity>> {
             key.reading.note_read(key.table(), found.secret.expose());
             Some(found.secret)
         }
-        Err(why) => unavailable::<Secret>(&key, &path, &why.to_string()),
+        Err(why) => unavailable::<Secret>(&key, &path, &why),
     };
     let pem = file(&certificate);
     match Identity::from_pem(&pem?, &secret?) {

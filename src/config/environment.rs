@@ -1,6 +1,11 @@
 //! The only place that reads environment variables and secret files.
 
-use std::{collections::BTreeMap, fs::File, io::Read as _, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{ErrorKind, Read as _},
+    path::Path,
+};
 
 use crate::secret::Secret;
 
@@ -44,6 +49,29 @@ pub(super) enum Unavailable {
     FileTooLong,
     #[error("cannot be read: {0}")]
     Unreadable(#[from] std::io::Error),
+}
+
+// === impl Unavailable ===
+
+impl Unavailable {
+    /// What to do about the file at `path`.
+    pub(super) fn remedy(&self, path: &Path) -> &'static str {
+        match self {
+            Self::Directory => "name a file in it",
+            Self::Empty => "write it there, or name another file",
+            Self::Unset | Self::TooLong | Self::FileTooLong => "name another file",
+            Self::Unreadable(error) => match error.kind() {
+                ErrorKind::NotFound if path.is_relative() => {
+                    "a relative path starts at the directory the relay is started in"
+                }
+                ErrorKind::NotFound => "make the file, or name another one",
+                ErrorKind::PermissionDenied => {
+                    "the user that runs the relay must be able to read it and pass its folders"
+                }
+                _ => "name another file",
+            },
+        }
+    }
 }
 
 // === impl Environment ===
@@ -169,6 +197,23 @@ mod tests {
         assert_eq!(reason(folder.path()), "cannot be read: it is a directory");
         assert!(reason(&long).starts_with("is longer than 65536 bytes"));
         assert!(reason(&folder.path().join("none")).starts_with("cannot be read: No such file"));
+    }
+
+    #[test]
+    fn each_reason_has_the_remedy_for_the_path_it_is_about() {
+        let remedy = |kind: ErrorKind, path: &str| {
+            Unavailable::Unreadable(kind.into()).remedy(Path::new(path))
+        };
+
+        assert!(remedy(ErrorKind::NotFound, "key").starts_with("a relative path starts at"));
+        assert_eq!(remedy(ErrorKind::NotFound, "/run/key"), "make the file, or name another one");
+        for path in ["key", "/run/key"] {
+            assert!(
+                remedy(ErrorKind::PermissionDenied, path).contains("able to read it"),
+                "{path}"
+            );
+        }
+        assert_eq!(Unavailable::Directory.remedy(Path::new("/run")), "name a file in it");
     }
 
     #[cfg(unix)]

@@ -96,17 +96,18 @@ fn variable(node: &Node<'_>) -> Option<Secret> {
         node,
         node.reading.environment.variable(name),
         &format!("the environment variable {}", shown(name)),
-        "set it where the relay is started",
+        |_| "set it where the relay is started",
     )
 }
 
 fn file(node: &Node<'_>) -> Option<Secret> {
-    let DeValue::String(path) = node.value else { return mistyped(node, "{ file = \"path\" }") };
+    let DeValue::String(text) = node.value else { return mistyped(node, "{ file = \"path\" }") };
+    let path = Path::new(text.as_ref());
     found(
         node,
-        node.reading.environment.file(Path::new(path.as_ref())),
-        &format!("the secret file {}", shown(path)),
-        "a relative path starts at the directory the relay is started in",
+        node.reading.environment.file(path),
+        &format!("the secret file {}", shown(text)),
+        |why| why.remedy(path),
     )
 }
 
@@ -119,7 +120,7 @@ fn found(
     node: &Node<'_>,
     found: Result<Found, Unavailable>,
     what: &str,
-    remedy: &str,
+    remedy: impl FnOnce(&Unavailable) -> &'static str,
 ) -> Option<Secret> {
     match found {
         Ok(Found { secret, exposed }) => {
@@ -132,14 +133,6 @@ fn found(
             }
             Some(secret)
         }
-        Err(
-            why @ (Unavailable::Empty
-            | Unavailable::TooLong
-            | Unavailable::FileTooLong
-            | Unavailable::Directory),
-        ) => node.wrong(format!("{what} {why}"), ""),
-        Err(why @ (Unavailable::Unset | Unavailable::Unreadable(_))) => {
-            node.wrong(format!("{what} {why}"), remedy)
-        }
+        Err(why) => node.wrong(format!("{what} {why}"), remedy(&why)),
     }
 }

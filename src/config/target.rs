@@ -132,7 +132,15 @@ fn outlives(fields: &Fields<'_>, timeout: Duration, retry: &delivery::retry::Set
 /// A file, or standard output.
 fn file_place(node: &Node<'_>) -> Option<Place> {
     let path = value::path(node)?;
-    Some(if path.as_os_str() == "-" { Place::Stdout } else { Place::File(path) })
+    if path.as_os_str() == "-" {
+        return Some(Place::Stdout);
+    }
+    // Seen here, because every event would wait for its schedule to end.
+    if path.is_dir() {
+        let shown = excerpt::shown(&path.display().to_string());
+        return node.wrong(format!("{shown} is a folder"), "name a file in it");
+    }
+    Some(Place::File(path))
 }
 
 fn common(fields: &Fields<'_>) -> Option<Common> {

@@ -480,8 +480,11 @@ fn a_file_that_cannot_be_read_is_one_problem() {
         "error: the configuration file does not exist\n--> /none.toml\n = note: name it with \
          --config PATH\n\n1 error; the configuration was not loaded"
     );
-    assert!(load("", None).starts_with("error: the configuration is a directory\n"));
-    assert!(load("latin.toml", Some(b"a = \"\xe4\"")).contains("not UTF-8 text from byte 5 on"));
+    let folder_itself = load("", None);
+    assert!(folder_itself.starts_with("error: the configuration is a directory\n"));
+    assert!(folder_itself.contains("note: name the file in it with --config PATH"));
+    let latin = load("latin.toml", Some(b"a = \"\xe4\""));
+    assert!(latin.contains("not UTF-8 text from byte 5 on") && latin.contains("save it as UTF-8"));
 }
 
 // === Conditions of routes ===

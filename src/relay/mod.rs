@@ -1,6 +1,6 @@
 //! Assembles the rooms: bind, run, reload, drain.
 //!
-//! [`Relay::bind`] takes the addresses and opens the store, and starts nothing: a relay that
+//! [`Relay::bind`] takes the store and the addresses, and starts nothing: a relay that
 //! cannot start fails here, with one clear error. [`Relay::run`] starts the rooms and ends when
 //! it is told to, in this order: no new callbacks, the callbacks in flight are answered,
 //! deliveries that are out come back, the store is closed.
@@ -72,7 +72,7 @@ pub struct Listeners {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address could not be taken.
-    #[error("cannot listen on {address} ([{table}] listen): {source}")]
+    #[error("cannot listen on {address} ([{table}] listen): {source}; {}", remedy(source))]
     Listen {
         /// The table of relay.toml that names it.
         table: &'static str,
@@ -99,6 +99,18 @@ pub enum Ended {
     GraceOver,
 }
 
+/// What to do about an address that cannot be taken.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "stop what listens there, or write another port",
+        io::ErrorKind::AddrNotAvailable => "write an address of this machine",
+        io::ErrorKind::PermissionDenied => {
+            "write a port of 1024 or more, or give the relay CAP_NET_BIND_SERVICE"
+        }
+        _ => "write another address",
+    }
+}
+
 // === impl Listeners ===
 
 impl Listeners {
@@ -121,14 +133,16 @@ impl Listeners {
 // === impl Relay ===
 
 impl Relay {
-    /// Takes the addresses and opens the store; starts nothing.
+    /// Takes the store and the addresses, and opens the store; starts nothing.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         // Here and not at the first callback, which would wait for it.
         load_plans();
         let (clock, metrics) = (Clock::system(), Metrics::new());
+        // First the store: a second relay on it is told who has it, not that a port is in use.
+        let held = Sqlite::hold(&config.store)?;
         let listeners = Listeners::bind(&config).await?;
-        let admin = listeners.addresses().admin;
-        let store = Sqlite::open(&config.store, clock.clone(), &metrics, Some(admin))?;
+        let admin = Some(listeners.addresses().admin);
+        let store = Sqlite::open_held(held, &config.store, clock.clone(), &metrics, admin)?;
         let sources: Vec<SourceName> =
             config.ingest.sources.iter().map(|source| source.name.clone()).collect();
         let targets: Vec<TargetName> =

@@ -105,6 +105,40 @@ async fn a_missing_secret_variable_is_78_and_names_it_with_its_place() {
 }
 
 #[tokio::test]
+async fn a_folder_in_the_place_of_a_file_is_78_with_the_remedy() {
+    let folder = tempdir().unwrap();
+    fs::create_dir(folder.path().join("place")).unwrap();
+    let source = |secret: &str| {
+        format!(
+            "[sources.calls]\nprovider = \"11x\"\n\
+             auth = {{ kind = \"header\", secret = {secret} }}\n"
+        )
+    };
+    let target = format!(
+        "{}[targets.lines]\nfile = \"place\"\n[[routes]]\nto = [\"lines\"]\n",
+        source("\"s3cret\"")
+    );
+    let text = source("{ file = \"place\" }");
+    for (name, text, says, remedy) in [
+        ("place", None, "is a directory", "name the file in it with --config PATH"),
+        ("secret.toml", Some(text), "the secret file place", "name a file in it"),
+        ("target.toml", Some(target), "place is a folder", "name a file in it"),
+    ] {
+        if let Some(text) = text {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        for verb in [&["serve"][..], &["check", "--offline"]] {
+            let refused = run(&[verb, &["--config", name]].concat(), folder.path()).await;
+
+            let told = if verb[0] == "serve" { err(&refused) } else { out(&refused) };
+            assert_eq!(refused.status.code(), Some(78), "{name}: {told}");
+            assert!(told.contains(says) && told.contains(remedy), "{name}: {told}");
+            assert_eq!(told.matches("error: ").count(), 1, "{name}: {told}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_address_in_use_is_69_in_one_line() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -118,6 +152,9 @@ async fn an_address_in_use_is_69_in_one_line() {
     let told = err(&served);
     assert_eq!(told.lines().count(), 1, "{told}");
     assert!(told.contains(&address), "{told}");
+    assert!(told.contains("stop what listens there, or write another port"), "{told}");
+    let listed = run(&["events", "ls"], &setup.folder()).await;
+    assert_eq!(listed.status.code(), Some(68), "no relay has run here: {}", err(&listed));
 }
 
 #[tokio::test]
@@ -156,6 +193,10 @@ async fn a_second_relay_on_the_same_store_is_75_and_names_the_first() {
     let setup = Setup::new();
     let config = write_config(&setup.folder(), &setup.text());
     let first = Process::serve(&config).await;
+    // The same file on the same ports, as when it is started twice.
+    let ports = setup.text().replacen("127.0.0.1:0", &first.callbacks.to_string(), 1);
+    let ports = ports.replacen("127.0.0.1:0", &first.admin.to_string(), 1);
+    write_config(&setup.folder(), &ports);
 
     let second = run(&["serve", "--log", "off"], &setup.folder()).await;
 
@@ -164,6 +205,7 @@ async fn a_second_relay_on_the_same_store_is_75_and_names_the_first() {
     assert!(told.contains(&first.id().to_string()), "the pid: {told}");
     assert!(told.contains(&first.admin.to_string()), "the admin address: {told}");
     first.kill().await;
+    write_config(&setup.folder(), &setup.text());
     let third = Process::serve(&config).await;
     third.kill().await;
 }

@@ -19,9 +19,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{
-    Admission, Again, Attempt, BuryReason, CallFacts, DeadFilter, Delivery, DeliveryId, DeliveryState,
-    DeliveryTotals, EventFilter, EventState, EventTotals, Fate, Fingerprint, Order, Receipt, Replay,
-    Room, Settlement, Store, StoreError, StoredRequest, Totals,
+    Admission, Again, Attempt, BuryReason, CallFacts, DeadFilter, Delivery, DeliveryId,
+    DeliveryState, DeliveryTotals, EventFilter, EventState, EventTotals, Fate, Fingerprint, Order,
+    Receipt, Replay, Room, Settlement, Store, StoreError, StoredRequest, Totals,
 };
 use crate::{
     clock::Clock,

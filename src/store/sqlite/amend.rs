@@ -11,7 +11,9 @@ use super::{
 };
 use crate::{
     route::TargetName,
-    store::{Admission, Again, BuryReason, DeliveryId, DeliveryTotals, Erased, Fate, Lapse, Purged},
+    store::{
+        Admission, Again, BuryReason, DeliveryId, DeliveryTotals, Erased, Fate, Lapse, Purged,
+    },
 };
 
 /// What the writer is asked to amend.

@@ -55,12 +55,15 @@ use self::{
     disk::Disk,
     find::{Dead, Found, Kept, Pages, Stale},
     group::{Move, Outcome},
-    open::{ADMIN_NOTE, Lock},
+    open::ADMIN_NOTE,
     readers::Readers,
     seen::Key,
     writer::{Job, Shared, Shift, Writer},
 };
-pub use self::{open::OpenError, schema::InForce};
+pub use self::{
+    open::{Held, OpenError},
+    schema::InForce,
+};
 use crate::{
     clock::Clock,
     event::{EventId, SourceName},
@@ -103,8 +106,27 @@ impl Sqlite {
         metrics: &Metrics,
         admin: Option<SocketAddr>,
     ) -> Result<Arc<Self>, OpenError> {
-        let path = open::prepare(&settings.path)?;
-        let lock = Lock::take(&path, admin)?;
+        Self::open_held(Self::hold(settings)?, settings, clock, metrics, admin)
+    }
+
+    /// Keeps every other writer out, before anything else is taken that two cannot have.
+    pub fn hold(settings: &Settings) -> Result<Held, OpenError> {
+        Held::take(&settings.path)
+    }
+
+    /// Opens the file that is held.
+    pub fn open_held(
+        held: Held,
+        settings: &Settings,
+        clock: Clock,
+        metrics: &Metrics,
+        admin: Option<SocketAddr>,
+    ) -> Result<Arc<Self>, OpenError> {
+        let Held { path, mut lock } = held;
+        if let Some(admin) = admin {
+            let unnoted = |error| OpenError::Unreadable { path: path.clone(), error };
+            lock.note_admin(admin).map_err(unnoted)?;
+        }
         let connection = schema::open_writer(&path)?;
         let failed = |error: rusqlite::Error| OpenError::of(&path, &error);
         let in_force = schema::in_force(&connection).map_err(failed)?;

@@ -101,6 +101,14 @@ pub enum OpenError {
     },
 }
 
+/// A database that nobody else writes to, not opened yet.
+#[derive(Debug)]
+pub struct Held {
+    /// Where it really is.
+    pub(super) path: PathBuf,
+    pub(super) lock: Lock,
+}
+
 /// The lock beside the database, held as long as this lives.
 #[derive(Debug)]
 pub(super) struct Lock(File);
@@ -124,11 +132,22 @@ impl OpenError {
     }
 }
 
+// === impl Held ===
+
+impl Held {
+    /// Makes the file unless it is there, and takes its lock.
+    pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
+        let path = prepare(path)?;
+        let lock = Lock::take(&path)?;
+        Ok(Self { path, lock })
+    }
+}
+
 // === impl Lock ===
 
 impl Lock {
     /// Takes the lock of the database at `path`, and notes who holds it.
-    pub(super) fn take(path: &Path, admin: Option<SocketAddr>) -> Result<Self, OpenError> {
+    fn take(path: &Path) -> Result<Self, OpenError> {
         let beside = beside(path, ".lock");
         let unreadable = |error| OpenError::Unreadable { path: beside.clone(), error };
         let mut file = OpenOptions::new()
@@ -146,13 +165,21 @@ impl Lock {
             }
             Err(TryLockError::Error(error)) => return Err(unreadable(error)),
         }
-        let admin = admin.map_or_else(String::new, |admin| format!(", {ADMIN_NOTE}{admin}"));
-        let note = format!("pid {}{admin}\n", std::process::id());
-        file.set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| file.write_all(note.as_bytes()))
-            .map_err(unreadable)?;
-        Ok(Self(file))
+        let mut lock = Self(file);
+        lock.note("").map_err(unreadable)?;
+        Ok(lock)
+    }
+
+    /// Notes where the holder can be asked.
+    pub(super) fn note_admin(&mut self, admin: SocketAddr) -> io::Result<()> {
+        self.note(&format!(", {ADMIN_NOTE}{admin}"))
+    }
+
+    fn note(&mut self, more: &str) -> io::Result<()> {
+        let note = format!("pid {}{more}\n", std::process::id());
+        self.0.set_len(0)?;
+        self.0.rewind()?;
+        self.0.write_all(note.as_bytes())
     }
 }
 

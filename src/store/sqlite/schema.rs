@@ -171,6 +171,8 @@ fn version(connection: &Connection, path: &Path) -> Result<usize, OpenError> {
 pub(super) fn check_current(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     match version(connection, path)? {
         found if found == STEPS.len() => Ok(()),
+        // Made by a relay that did not get as far as to put anything in it.
+        0 => Err(OpenError::Missing { path: path.to_owned() }),
         found => Err(OpenError::Older { path: path.to_owned(), found, ours: STEPS.len() }),
     }
 }

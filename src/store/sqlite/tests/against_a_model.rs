@@ -12,8 +12,8 @@ use super::Place;
 use crate::{
     event::EventId,
     store::{
-        Admission, Again, DeadFilter, DeliveryState, DeliveryTotals, Erasure, EventFilter, EventTotals,
-        Replay, Room, Settlement, Store, Totals,
+        Admission, Again, DeadFilter, DeliveryState, DeliveryTotals, Erasure, EventFilter,
+        EventTotals, Replay, Room, Settlement, Store, Totals,
         conformance::{
             BURIED, Backend as _, WINDOW, admission, assert_balanced, attempt, fingerprint,
             quarantined, source, target,
@@ -270,7 +270,10 @@ impl Model {
                 }
             }
             Step::Redrive { target: of, max } => {
-                let moved = store.redrive(filter(*of), Again { at: now, new_id: max % 2 == 0 }, *max).await.unwrap();
+                let moved = store
+                    .redrive(filter(*of), Again { at: now, new_id: max % 2 == 0 }, *max)
+                    .await
+                    .unwrap();
                 let mut expected = 0;
                 for row in self.dead(*of, *max) {
                     (row.state, row.attempts) = (DeliveryState::Pending, 0);
@@ -294,7 +297,10 @@ impl Model {
                 let filter =
                     EventFilter { target: Some(target(TARGETS[*of])), ..EventFilter::default() };
                 let replay = Replay { events: filter, targets: vec![target(TARGETS[*of])] };
-                let sent = store.replay(replay, None, Again { at: now, new_id: true }, 1000).await.unwrap();
+                let sent = store
+                    .replay(replay, None, Again { at: now, new_id: true }, 1000)
+                    .await
+                    .unwrap();
                 let mut expected = 0;
                 for row in self.deliveries.iter_mut().filter(|row| row.target == *of) {
                     if row.state != DeliveryState::Pending {
