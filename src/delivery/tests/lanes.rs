@@ -46,8 +46,8 @@ async fn a_tripped_target_is_left_alone_and_no_delivery_loses_an_attempt_by_it()
     assert_eq!(status.last_error.unwrap().status, Some(500));
     assert!(world.registry.page().contains(r#"hookswitch_target_breaker_state{target="crm"} 2"#));
     move_on(&world, PROBE_AFTER.checked_sub(Duration::from_millis(1)).unwrap());
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(crm.count(), 3);
+    everybody_had_a_turn().await;
+    assert_eq!((crm.count(), world.handle.status()[0].in_flight), (3, 0));
     let attempts: usize = world.store.rows("crm").iter().map(|row| row.attempts.len()).sum();
     assert_eq!(attempts, 3);
 }
@@ -72,7 +72,7 @@ async fn a_probe_is_exactly_one_request_and_its_success_opens_the_lane() {
     for _ in 0..20 {
         world.enqueue(&["crm"]);
     }
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    everybody_had_a_turn().await;
     assert_eq!((crm.count(), world.handle.status()[0].in_flight), (4, 1));
     crm.release(1);
 
@@ -142,15 +142,15 @@ async fn a_paused_target_queues_says_so_and_goes_on_where_it_was() {
     for _ in 0..5 {
         world.enqueue(&["crm"]);
     }
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(crm.count(), 0);
+    everybody_had_a_turn().await;
     let status = world.handle.status().remove(0);
-    assert_eq!(status.state, TargetState::Paused);
+    assert_eq!((status.state, status.in_flight), (TargetState::Paused, 0));
     assert!(status.paused_since.is_some());
 
     assert_eq!(world.handle.resume(&name).await, Ok(true));
 
     world.delivered("crm", 5).await;
+    assert_eq!(crm.count(), 5);
     assert_eq!(world.handle.status()[0].state, TargetState::Delivering);
     let nobody = TargetName::new("nobody");
     assert_eq!(world.handle.pause(&nobody).await, Err(PauseError::Unknown(nobody)));
@@ -166,8 +166,8 @@ async fn a_pause_lasts_over_a_restart() {
 
     let world = World::start_with(vec![http("crm", &crm.url)], world.store);
     world.enqueue(&["crm"]);
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(crm.count(), 0);
+    everybody_had_a_turn().await;
+    assert_eq!(world.handle.status()[0].in_flight, 0);
 
     world.handle.resume(&name).await.unwrap();
     world.delivered("crm", 1).await;
@@ -278,8 +278,10 @@ async fn targets_come_change_and_go_while_the_others_run() {
     world.delivered("crm", 3).await;
     assert_eq!((crm.count(), new.count()), (1, 2));
     world.enqueue(&["gone"]);
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    everybody_had_a_turn().await;
     assert_eq!(world.store.count("gone", State::Pending), 1);
+    let line = r#"hookswitch_target_in_flight{target="gone"} 0"#;
+    assert!(world.registry.page().contains(line));
 }
 
 #[tokio::test]

@@ -136,6 +136,15 @@ async fn eventually(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
+/// Lets everything that can go on do so. Each yield is a turn of all that is ready, for a test has
+/// one thread; no chain of wake-ups here is nearly as long. What needs a socket may take longer, but
+/// a lane that sends counts it in flight before.
+async fn everybody_had_a_turn() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
 const OK: Act = Act::Answer(200, &[], b"");
 
 #[tokio::test]
