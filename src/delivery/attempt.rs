@@ -36,7 +36,7 @@ pub(super) enum Way {
     Lines(Lines),
     /// As a test says.
     #[cfg(test)]
-    Scripted(fn(&Delivery) -> Outcome),
+    Scripted(crate::delivery::tests::Script),
 }
 
 /// An HTTP target, ready to be called.
@@ -102,7 +102,7 @@ impl Way {
                 }
             },
             #[cfg(test)]
-            Self::Scripted(script) => script(delivery),
+            Self::Scripted(script) => script.play(delivery).await,
         }
     }
 }

@@ -239,7 +239,7 @@ impl Shared {
 
 /// The store consumes a delivery so that its owner cannot settle it with two outcomes. Here it is
 /// one outcome, offered again while the store fails, and settling is idempotent.
-fn copy(delivery: &Delivery) -> Delivery {
+pub(super) fn copy(delivery: &Delivery) -> Delivery {
     Delivery {
         id: delivery.id,
         target: delivery.target.clone(),

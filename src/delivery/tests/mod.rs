@@ -5,10 +5,14 @@ mod connections;
 mod lanes;
 mod memory;
 mod receiver;
+mod recovery;
 mod requests;
 mod secure;
 
 use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -31,7 +35,7 @@ use crate::{
         client::Tls,
         dial::Dial,
         dispatcher::keep_running,
-        errand::Shared,
+        errand::{Shared, copy},
         format::Format,
         retry,
         target::{self, Http, Place, StatusRange, Target},
@@ -428,16 +432,44 @@ fn counter() -> IntCounter {
     IntCounter::new("connections", "-").unwrap()
 }
 
+type Played = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// What becomes of the attempts of a target, as a test says.
+pub(super) struct Script(Box<dyn Fn(&Delivery) -> Played + Send + Sync>);
+
+impl Script {
+    pub(super) fn play(&self, delivery: &Delivery) -> Played {
+        self.0(delivery)
+    }
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a script")
+    }
+}
+
 /// A lane whose attempts are a function.
 fn scripted(script: fn(&Delivery) -> Outcome) -> World {
+    let at_once = move |delivery: &Delivery| -> Played {
+        let (played, delivery) = (script, copy(delivery));
+        Box::pin(async move { played(&delivery) })
+    };
+    scripted_as(&http("crm", "http://crm.example.com/"), at_once)
+}
+
+/// A lane with these settings, whose attempts are a function and may last.
+fn scripted_as(
+    settings: &target::Settings,
+    script: impl Fn(&Delivery) -> Played + Send + Sync + 'static,
+) -> World {
     let mut world = World::start(Vec::new());
-    let settings = http("crm", "http://crm.example.com/");
     let tls = Tls::system(false).unwrap();
     let connections = counter();
-    let mut target = Target::new(&settings, &tls, &world.drain, connections).unwrap();
-    target.way = Way::Scripted(script);
+    let mut target = Target::new(settings, &tls, &world.drain, connections).unwrap();
+    target.way = Way::Scripted(Script(Box::new(script)));
     world.registry = Metrics::new();
-    let metrics = crate::delivery::metrics::Metrics::new(&world.registry).target(&settings);
+    let metrics = crate::delivery::metrics::Metrics::new(&world.registry).target(settings);
     let store = Arc::<Memory>::clone(&world.store);
     let shared = Shared::new(target, store, world.clock.clone(), metrics, Dial::default());
     let (shared, drain) = (Arc::new(shared), world.drain.clone());
