@@ -15,7 +15,9 @@ use crate::cli::{ConfigPath, block_on, exit::Exit, print};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exits 0 when the relay would start (warnings allowed, a target that cannot be \
-                  reached is one), 78 when it would not. Nothing is sent, written or started."
+                  reached is one), 78 when it would not. Nothing is sent, written or started.\n\n\
+                  Examples:\n  hookswitch check\n  \
+                  hookswitch check --offline --json | jq -r '.problems[].message'"
 )]
 pub(super) struct Arguments {
     #[command(flatten)]

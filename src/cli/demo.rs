@@ -30,6 +30,7 @@ use crate::cli::{
 
 /// Show the whole road once: relay and receiver on free ports, one callback, what arrives.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  hookswitch demo")]
 pub(super) struct Arguments {
     /// Make the receiver refuse what it gets.
     #[arg(long, hide = true)]

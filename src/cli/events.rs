@@ -2,14 +2,13 @@
 
 use std::{collections::BTreeSet, io::Write as _, time::Duration};
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::{
     block_on,
     connection::{Connection, Need, Peer},
     exit::Exit,
-    filter::{Picked, instant},
+    filter::Picked,
     print,
     steps::{Steps, Stop},
     table::{self, Column},
@@ -72,24 +71,18 @@ enum What {
         #[arg(long)]
         unverified: bool,
     },
-    /// Read quarantined events again after a fix, and send them down their routes.
+    /// Read quarantined events again after a fix, and send them down their routes. Status, call,
+    /// number and target are those they have once they are read.
     #[command(after_help = "Examples:\n  hookswitch events redrive --source julian --dry-run\n  \
-        hookswitch events redrive --since 7d")]
+        hookswitch events redrive --since 7d --status voicemail")]
     Redrive {
         #[command(flatten)]
         connection: Connection,
-        /// Of this source.
-        #[arg(long, value_name = "NAME")]
-        source: Option<String>,
-        /// Quarantined for this reason.
-        #[arg(long, value_name = "REASON")]
-        reason: Option<String>,
-        /// From this moment on: RFC 3339, or a time ago such as 30m, 2h, 7d.
-        #[arg(long, value_name = "WHEN", value_parser = instant)]
-        since: Option<Timestamp>,
-        /// Before this moment.
-        #[arg(long, value_name = "WHEN", value_parser = instant)]
-        until: Option<Timestamp>,
+        #[command(flatten)]
+        picked: Picked,
+        /// This event; may be said several times.
+        #[arg(long, value_name = "ID")]
+        event: Vec<String>,
         /// Also those that could not be verified when they came.
         #[arg(long)]
         unverified: bool,
@@ -119,16 +112,12 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             What::Release { connection, id, unverified } => {
                 release(connection, id, *unverified).await
             }
-            What::Redrive { connection, source, reason, since, until, unverified, dry_run } => {
-                let order = json!({
-                    "source": source,
-                    "reason": reason,
-                    "since": since,
-                    "until": until,
-                    "unverified": unverified,
-                    "dry_run": dry_run,
-                });
-                redrive(connection, order, *dry_run).await
+            What::Redrive { connection, picked, event, unverified, dry_run } => {
+                let mut order = picked.members();
+                order.insert("events".to_owned(), json!(event));
+                order.insert("unverified".to_owned(), json!(unverified));
+                order.insert("dry_run".to_owned(), json!(dry_run));
+                redrive(connection, Value::Object(order), *dry_run).await
             }
             What::Tail { connection, picked } => tail(connection, picked).await,
         };

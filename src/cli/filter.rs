@@ -82,7 +82,7 @@ impl Picked {
 }
 
 /// RFC 3339, or how long ago.
-pub(super) fn instant(text: &str) -> Result<Timestamp, String> {
+fn instant(text: &str) -> Result<Timestamp, String> {
     if let Ok(at) = text.parse() {
         return Ok(at);
     }

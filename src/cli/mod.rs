@@ -69,8 +69,10 @@ enum Verb {
     /// List targets with how they are doing.
     Targets(operate::Targets),
     /// Hold a target back: what comes for it waits.
+    #[command(after_help = "Example:\n  hookswitch pause crm")]
     Pause(operate::OneTarget),
     /// Go on with a target that was paused.
+    #[command(after_help = "Example:\n  hookswitch resume crm")]
     Resume(operate::OneTarget),
     /// Remove whatever the store holds of a person, for good.
     Erase(operate::Erase),
@@ -156,5 +158,69 @@ fn print(text: &str) -> Exit {
             Exit::Failed
         }
         Ok(()) | Err(_) => Exit::Done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory as _};
+
+    use super::*;
+
+    /// Every verb that does something, with the words that lead to it.
+    fn verbs(command: &Command, path: &str, found: &mut Vec<(String, Command)>) {
+        for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+            let path = format!("{path} {}", verb.get_name());
+            assert!(verb.get_about().is_some(), "{path} does not say what it does");
+            if verb.has_subcommands() {
+                verbs(verb, &path, found);
+            } else {
+                found.push((path, verb.clone()));
+            }
+        }
+    }
+
+    /// The words of an example as a shell takes them, up to what is the shell's.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut quote) = (vec![String::new()], None);
+        for char in line.chars() {
+            match (quote, char) {
+                (None, ' ') => words.push(String::new()),
+                (None, '"' | '\'') => quote = Some(char),
+                (Some(open), close) if open == close => quote = None,
+                _ => words.last_mut().unwrap().push(char),
+            }
+        }
+        words.retain(|word| !word.is_empty());
+        let end = words.iter().position(|word| ["|", ">", "&&", "#"].contains(&word.as_str()));
+        words.truncate(end.unwrap_or(words.len()));
+        words
+    }
+
+    #[test]
+    fn every_verb_has_help_with_examples_that_it_takes() {
+        let mut found = Vec::new();
+        verbs(&Arguments::command(), "hookswitch", &mut found);
+        assert!(found.len() > 20, "only {} verbs", found.len());
+        for (path, verb) in found {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let shown = help.split_once("Example").map(|(_, examples)| examples.to_owned());
+            let examples = shown.unwrap_or_default();
+            let examples: Vec<&str> =
+                examples.lines().map(str::trim).filter(|line| line.starts_with(&path)).collect();
+            // That of a health check is the line of a Dockerfile.
+            if path == "hookswitch healthcheck" {
+                continue;
+            }
+            assert!(!examples.is_empty(), "{path} shows no example:\n{help}");
+            for example in examples {
+                let parsed = Arguments::try_parse_from(words(example));
+                assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
+            }
+            for argument in verb.get_arguments() {
+                let id = argument.get_id();
+                assert!(argument.get_help().is_some(), "{path}: {id} is not explained");
+            }
+        }
     }
 }

@@ -7,6 +7,8 @@ use crate::cli::{exit::Exit, print};
 
 /// Print a contract as JSON Schema.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  hookswitch schema event > call-event.schema.json\n  \
+    hookswitch schema config > relay.schema.json")]
 pub(super) struct Arguments {
     /// Which contract.
     #[arg(value_enum)]

@@ -16,7 +16,9 @@ use crate::cli::{ConfigPath, block_on, exit::Exit, load, logs::Logs, start_faile
 #[command(
     after_help = "SIGTERM and Ctrl-C drain: no new callbacks, those in flight are answered, \
                   deliveries that are out come back, at most `shutdown_grace`. A second signal \
-                  ends at once; nothing that was acked is lost either way."
+                  ends at once; nothing that was acked is lost either way.\n\n\
+                  Examples:\n  hookswitch serve\n  \
+                  hookswitch serve --config /etc/hookswitch/relay.toml --log-format json"
 )]
 pub(super) struct Arguments {
     #[command(flatten)]

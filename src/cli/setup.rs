@@ -25,6 +25,9 @@ pub(super) struct Init {
     /// The file to write; one that is there is left alone.
     #[arg(long, short, value_name = "PATH", default_value = "relay.toml")]
     config: PathBuf,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Send a callback as a provider sends it: correct, and signed where that provider signs.
@@ -51,8 +54,10 @@ pub(super) struct Send {
 
 /// Copy the store to a new file, also while the relay runs.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  hookswitch backup /var/backups/hookswitch-$(date +%F).db\n\n\
-    To restore: stop the relay, put the copy where [store] path says, start it.")]
+#[command(
+    after_help = "Example:\n  hookswitch backup \"/var/backups/hookswitch-$(date +%F).db\"\n\n\
+    To restore: stop the relay, put the copy where [store] path says, start it."
+)]
 pub(super) struct Backup {
     #[command(flatten)]
     path: ConfigPath,
@@ -73,6 +78,9 @@ pub(super) struct Secret {
     /// What it is for.
     #[arg(value_enum, default_value_t = Kind::Whsec)]
     kind: Kind,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -110,6 +118,7 @@ pub(super) fn init(arguments: &Init) -> Exit {
     let path = arguments.config.display();
     let file = OpenOptions::new().write(true).create_new(true).open(&arguments.config);
     match file.and_then(|mut file| file.write_all(SHIPPED.as_bytes())) {
+        Ok(()) if arguments.json => print(&format!("{}\n", json!({ "config": arguments.config }))),
         Ok(()) => print(&format!("wrote {path}; next: hookswitch check, then hookswitch serve\n")),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             eprintln!("error: {path} is there already, and is left as it is");
@@ -211,12 +220,14 @@ pub(super) fn secret(arguments: &Secret) -> Exit {
         eprintln!("error: the system has no randomness");
         return Exit::Failed;
     }
-    print(&match arguments.kind {
-        Kind::Whsec => format!("whsec_{}\n", BASE64_STANDARD.encode(bytes)),
-        Kind::Token => {
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("{hex}\n")
-        }
+    let secret = match arguments.kind {
+        Kind::Whsec => format!("whsec_{}", BASE64_STANDARD.encode(bytes)),
+        Kind::Token => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    print(&if arguments.json {
+        format!("{}\n", json!({ "secret": secret }))
+    } else {
+        format!("{secret}\n")
     })
 }
 

@@ -15,21 +15,21 @@ use tokio::{
 };
 
 use crate::harness::{
-    API_KEY, Delivery, Gate, Process, Reply, Setup, Target, callback, eventually, post, within,
-    write_config,
+    API_KEY, Ack, Delivery, Gate, Process, Reply, Setup, Target, callback, client, eventually,
+    post, within, write_config,
 };
 
 /// What the source of the tests becomes once somebody has understood its callbacks.
 const FITTING: &str = "provider = \"custom\"\nmap = { name = \"dialler\", call.id = \"/id\", call.status = \"/state\" }";
 
-async fn run(folder: &Path, arguments: &[&str]) -> Output {
+pub(crate) async fn run(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Process::command();
     command.args(arguments).current_dir(folder);
     command.env_remove("HOOKSWITCH_URL").env_remove("HOOKSWITCH_ADMIN_TOKEN");
     within("the command's end", command.output()).await.unwrap()
 }
 
-fn out(output: &Output) -> String {
+pub(crate) fn out(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
@@ -37,7 +37,7 @@ fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-async fn asked(folder: &Path, arguments: &[&str]) -> Value {
+pub(crate) async fn asked(folder: &Path, arguments: &[&str]) -> Value {
     let output = run(folder, arguments).await;
     assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", err(&output));
     serde_json::from_str(&out(&output)).unwrap()
@@ -560,6 +560,8 @@ async fn init_writes_what_runs_and_leaves_a_file_that_is_there() {
     assert_eq!(written.status.code(), Some(0), "{}", err(&written));
     assert_eq!(run(folder.path(), &["check"]).await.status.code(), Some(0));
     fs::write(folder.path().join("relay.toml"), "# mine\n").unwrap();
+    let json = asked(folder.path(), &["init", "--config", "other.toml", "--json"]).await;
+    assert_eq!(json, json!({ "config": "other.toml" }));
     let again = run(folder.path(), &["init"]).await;
     assert_eq!(again.status.code(), Some(76), "{}", err(&again));
     assert_eq!(fs::read_to_string(folder.path().join("relay.toml")).unwrap(), "# mine\n");
@@ -619,36 +621,141 @@ async fn secrets_are_made_in_the_shapes_that_relay_toml_takes() {
     assert_eq!(token.trim_end().len(), 64);
     assert!(token.trim_end().bytes().all(|byte| byte.is_ascii_hexdigit()));
     assert_ne!(out(&run(folder.path(), &["secret"]).await), whsec);
+    let json = asked(folder.path(), &["secret", "token", "--json"]).await;
+    assert_eq!(json["secret"].as_str().unwrap().len(), 64);
 }
 
 #[tokio::test]
-async fn every_verb_has_help_with_an_example_and_every_shell_its_completions() {
+async fn every_shell_has_its_completions() {
     let folder = tempfile::tempdir().unwrap();
-    for verb in [
-        &["events", "ls"][..],
-        &["events", "show"],
-        &["events", "raw"],
-        &["events", "tail"],
-        &["dead", "ls"],
-        &["dead", "show"],
-        &["dead", "redrive"],
-        &["dead", "discard"],
-        &["dead", "export"],
-        &["replay"],
-        &["targets"],
-        &["reload"],
-        &["erase"],
-        &["init"],
-        &["send"],
-        &["secret"],
-        &["completions"],
-        &["healthcheck"],
-    ] {
-        let help = run(folder.path(), &[verb, &["--help"]].concat()).await;
-        assert!(out(&help).contains("Example"), "{verb:?}: {}", out(&help));
-    }
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = out(&run(folder.path(), &["completions", shell]).await);
         assert!(script.contains("redrive"), "{shell}");
     }
+}
+
+/// A source whose signature is over a value of the body, so that of a broken body it tells nothing.
+const SIGNED_BY_ID: &str = "provider = \"custom\"\nauth = [{ kind = \"url-token\", token = \"t0ken\" }, \
+    { kind = \"hmac\", secret = \"secret\", header = \"x-sig\", signed = \"{json:/call/id}\" }]\n\
+    map = { name = \"dialler\", call.id = \"/call/id\", call.status = \"/call/status\" }\n";
+
+#[tokio::test]
+async fn what_was_never_verified_is_released_only_when_a_person_says_so() {
+    let crm = Target::answering(200).await;
+    let setup = Setup::new().source(SIGNED_BY_ID).target("crm", &crm, "");
+    let strict = setup.text().replace("custom\"\n", "custom\"\nrepair_json = false\n");
+    let config = write_config(&setup.folder(), &strict);
+    let folder = setup.folder();
+    let relay = Process::serve(&config).await;
+    let url = format!("http://{}/hooks/calls/t0ken", relay.callbacks);
+    let mut ids = Vec::new();
+    for call in ["c-1", "c-2"] {
+        // A line break in a text, as careless senders leave it.
+        let broken =
+            json!({ "call": { "id": call, "status": "completed" }, "note": "a-b" }).to_string();
+        let broken = broken.replace("a-b", "a\nb");
+        let sent = client().post(&url).header("x-sig", "00").body(broken).send().await.unwrap();
+        ids.push(Ack::of(sent).await.id());
+    }
+    let listed = asked(&folder, &["events", "ls", "--reason", "unverified", "--json"]).await;
+    assert_eq!(listed["events"].as_array().unwrap().len(), 2, "{listed}");
+    relay.terminate().await;
+    let config =
+        write_config(&folder, &strict.replace("repair_json = false", "repair_json = true"));
+    let relay = Process::serve(&config).await;
+
+    let refused = run(&folder, &["events", "release", &ids[0]]).await;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(err(&refused).contains("only by a person's decision"), "{}", err(&refused));
+    let kept = asked(&folder, &["events", "redrive", "--json"]).await;
+    assert_eq!((&kept["released"], kept["kept"].as_array().unwrap().len()), (&json!(0), 2));
+    assert!(crm.got().is_empty());
+    let released = run(&folder, &["events", "release", &ids[0], "--unverified"]).await;
+    assert_eq!(out(&released), format!("released {} to crm\n", ids[0]), "{}", err(&released));
+    let redriven = asked(&folder, &["events", "redrive", "--unverified", "--json"]).await;
+    assert_eq!(redriven, json!({ "released": 1, "kept": [] }));
+    crm.received(2).await;
+    assert_eq!(crm.ids(), ids.into_iter().collect());
+    relay.kill().await;
+}
+
+#[tokio::test]
+async fn of_quarantined_events_those_are_redriven_that_turn_out_to_be_what_is_asked_for() {
+    let (crm, erp) = (Target::answering(200).await, Target::answering(200).await);
+    let setup = Setup::new().target("crm", &crm, "").table(&format!(
+        "[targets.erp]\nurl = \"{}\"\n[[routes]]\nname = \"busy\"\nstatus = [\"busy\"]\n\
+         to = [\"erp\"]",
+        erp.url()
+    ));
+    let config = write_config(&setup.folder(), &setup.text());
+    let folder = setup.folder();
+    let relay = Process::serve(&config).await;
+    let url = format!("http://{}/hooks/calls", relay.callbacks);
+    let mut ids = Vec::new();
+    for (call, state, to) in [
+        ("c1", "completed", "+15550100123"),
+        ("c2", "busy", "+15550100124"),
+        ("c3", "voicemail", "+15550100125"),
+        ("c4", "completed", "+15550100126"),
+        ("c5", "completed", "+15550100127"),
+    ] {
+        ids.push(post(&url, &json!({ "id": call, "state": state, "to": to })).await.id());
+    }
+    relay.terminate().await;
+    let fixed = setup
+        .text()
+        .replace("provider = \"11x\"", &FITTING.replace(" }", ", call.to = \"/to\" }"))
+        .replace("kind = \"header\",", "kind = \"header\", name = \"x-api-key\",");
+    let config = write_config(&folder, &fixed);
+    let relay = Process::serve(&config).await;
+
+    for (filter, of) in [
+        (["--status", "voicemail"], 2),
+        (["--number", "+15550100123"], 0),
+        (["--call", "c4"], 3),
+        (["--target", "erp"], 1),
+        (["--event", &ids[4]], 4),
+    ] {
+        for verb in
+            [&["events", "redrive", "--dry-run", "--json"][..], &["events", "redrive", "--json"]]
+        {
+            let told = asked(&folder, &[verb, &filter[..]].concat()).await;
+            assert_eq!(told, json!({ "released": 1, "kept": [] }), "{verb:?} {filter:?}");
+        }
+        let show = asked(&folder, &["events", "show", &ids[of], "--json"]).await;
+        assert_eq!(show["state"], "routed", "{filter:?}");
+    }
+    relay.kill().await;
+}
+
+#[tokio::test]
+async fn an_erasure_names_a_person_by_number_or_one_event() {
+    let setup = Setup::new();
+    let config = write_config(&setup.folder(), &setup.text());
+    let folder = setup.folder();
+    let relay = Process::serve(&config).await;
+    let url = format!("http://{}/hooks/calls", relay.callbacks);
+    let mut ids = Vec::new();
+    for (call, number) in [("a", "+15550100111"), ("b", "+15550100111"), ("c", "+15550100122")] {
+        let mut words = callback(&format!("call.{call}"));
+        words["phoneNumber"] = json!(number);
+        ids.push(post(&url, &words).await.id());
+    }
+    let left = || async {
+        let listed = asked(&folder, &["events", "ls", "--oldest", "--json"]).await;
+        let listed = listed["events"].as_array().unwrap().clone();
+        listed.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+
+    let by_number = run(&folder, &["erase", "--number", "+1 555 010 0111"]).await;
+    assert_eq!(by_number.status.code(), Some(0), "{}", err(&by_number));
+    assert!(out(&by_number).starts_with("erased:\nevents       2\n"), "{}", out(&by_number));
+    assert_eq!(left().await, ids[2..]);
+    let by_event = asked(&folder, &["erase", "--event", &ids[2], "--json"]).await;
+    assert_eq!((&by_event["events"], &by_event["complete"]), (&json!(1), &json!(true)));
+    assert!(left().await.is_empty());
+    for wrong in [&["erase"][..], &["erase", "--event", &ids[0], "--number", "+15550100111"]] {
+        assert_eq!(run(&folder, wrong).await.status.code(), Some(64), "{wrong:?}");
+    }
+    relay.kill().await;
 }

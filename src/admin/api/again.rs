@@ -11,7 +11,10 @@ use super::ask::{
 use crate::{
     admin::{Desk, StillUnread, Trust, problem::Problem},
     event::Status,
-    store::{self, Erasure, EventCursor, EventFilter, EventState, Order, StoredEvent},
+    route::TargetName,
+    store::{
+        self, Admission, Erasure, EventCursor, EventFilter, EventState, Fate, Order, StoredEvent,
+    },
 };
 
 /// Which events to send again, and where: one step of them.
@@ -82,6 +85,14 @@ pub(super) struct QuarantineOrder {
     source: Option<String>,
     /// Quarantined for this reason.
     reason: Option<String>,
+    /// With this call status, now that they are read.
+    status: Option<String>,
+    /// With this call id or reference, now that they are read.
+    call: Option<String>,
+    /// From or to this number, now that they are read.
+    number: Option<String>,
+    /// That go to this target, now that they are read.
+    target: Option<String>,
     /// Accepted at this instant or later (RFC 3339).
     since: Option<String>,
     /// Accepted before this instant (RFC 3339).
@@ -101,7 +112,8 @@ pub(super) struct QuarantineOrder {
 pub(super) struct ReadAgain {
     /// Events that became readable and went their ways, or would in a dry run.
     released: u64,
-    /// Events that stay quarantined, each with why.
+    /// Events that stay quarantined because they still are not read, each with why. Those that are
+    /// read and are not what was asked for are left alone too.
     kept: Vec<Kept>,
     /// The cursor of the next step; null when this was the last.
     next: Option<String>,
@@ -145,6 +157,14 @@ pub(super) struct Erased {
     fingerprints: u64,
     /// The cursor of the next step; null when everything is erased and the files hold no trace.
     next: Option<String>,
+}
+
+/// What events must turn out to be.
+struct Wanted {
+    status: Option<Status>,
+    call: Option<String>,
+    number: Option<String>,
+    target: Option<TargetName>,
 }
 
 /// Bodies read again in one step: some milliseconds each at most.
@@ -201,7 +221,10 @@ pub(super) async fn release_event(
 ) -> Result<Json<Released>, Problem> {
     let event = desk.store.event(id.event()?).await?;
     let event = event.ok_or_else(|| Problem::not_found("no event has this id"))?;
-    let targets = read_again(&desk, &event, trust(order.unverified), true).await?;
+    let targets = match read_again(&desk, &event, trust(order.unverified))? {
+        Ok(admission) => release(&desk, admission).await?,
+        Err(why) => Err(why),
+    };
     let targets = targets
         .map_err(|why| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "still_unread", why))?;
     Ok(Json(Released { id: event.id.to_string(), targets }))
@@ -226,6 +249,12 @@ pub(super) async fn redrive_quarantine(
         until: instant(order.until.as_deref(), "until")?,
         ..EventFilter::default()
     };
+    let wanted = Wanted {
+        status: word("status", Status::ALL, Status::as_str, order.status.as_deref())?,
+        call: order.call,
+        number: order.number,
+        target: target(&desk, order.target.as_deref())?,
+    };
     let max = order.max.unwrap_or(READ_AGAIN_MAX);
     if !(1..=READ_AGAIN_MAX).contains(&max) {
         return Err(Problem::invalid(format!("max is 1 to {READ_AGAIN_MAX}")));
@@ -237,8 +266,14 @@ pub(super) async fn redrive_quarantine(
     for summary in page.events {
         // Erased meanwhile: nothing is left to read.
         let Some(event) = desk.store.event(summary.id).await? else { continue };
-        match read_again(&desk, &event, trust(order.unverified), !order.dry_run).await? {
-            Ok(_) => done.released += 1,
+        let released = match read_again(&desk, &event, trust(order.unverified))? {
+            Ok(admission) if !wanted.is_met(&admission.fate) => continue,
+            Ok(admission) if !order.dry_run => release(&desk, admission).await?.map(drop),
+            Ok(_) => Ok(()),
+            Err(why) => Err(why),
+        };
+        match released {
+            Ok(()) => done.released += 1,
             Err(why) => done.kept.push(Kept { id: event.id.to_string(), why }),
         }
     }
@@ -283,29 +318,53 @@ const fn trust(unverified: bool) -> Trust {
     if unverified { Trust::ByDecision } else { Trust::Verified }
 }
 
-/// The targets of an event that is readable now; or why it stays as it is, in a sentence.
-async fn read_again(
+/// What an event reads as now; or why it stays as it is, in a sentence.
+fn read_again(
     desk: &Desk,
     event: &StoredEvent,
     trust: Trust,
-    release: bool,
-) -> Result<Result<Vec<String>, String>, Problem> {
+) -> Result<Result<Admission, String>, Problem> {
     let Some(reread) = &desk.controls.reread else {
         return Err(Problem::not_offered("reading events again"));
     };
-    let admission = match reread(event, trust) {
-        Ok(admission) => admission,
-        Err(why @ StillUnread::Unverified) => return Ok(Err(format!("{why}: say unverified"))),
-        Err(why) => return Ok(Err(why.to_string())),
-    };
+    Ok(match reread(event, trust) {
+        Ok(admission) => match admission.fate {
+            Fate::Readable { .. } => Ok(admission),
+            Fate::Quarantined { reason } => Err(reason.to_owned()),
+        },
+        Err(why @ StillUnread::Unverified) => Err(format!("{why}: say unverified")),
+        Err(why) => Err(why.to_string()),
+    })
+}
+
+/// The targets an event goes to now; or why it stays as it is, in a sentence.
+async fn release(
+    desk: &Desk,
+    admission: Admission,
+) -> Result<Result<Vec<String>, String>, Problem> {
     let targets = match &admission.fate {
-        store::Fate::Readable { targets, .. } => {
+        Fate::Readable { targets, .. } => {
             targets.iter().map(|target| target.as_str().to_owned()).collect()
         }
-        store::Fate::Quarantined { reason } => return Ok(Err((*reason).to_owned())),
+        Fate::Quarantined { .. } => Vec::new(),
     };
-    if release && !desk.store.release(admission).await? {
+    if !desk.store.release(admission).await? {
         return Ok(Err("it does not wait to be read".to_owned()));
     }
     Ok(Ok(targets))
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    fn is_met(&self, fate: &Fate) -> bool {
+        let Fate::Readable { facts, targets, .. } = fate else { return false };
+        let is = |wanted: &Option<String>, had: [&Option<String>; 2]| {
+            wanted.is_none() || had.contains(&wanted)
+        };
+        self.status.is_none_or(|status| status == facts.status)
+            && is(&self.call, [&facts.call_id, &facts.reference])
+            && is(&self.number, [&facts.from, &facts.to])
+            && self.target.as_ref().is_none_or(|target| targets.contains(target))
+    }
 }
