@@ -47,4 +47,6 @@ mod admin;
 
 mod operator;
 
+mod shown;
+
 mod architecture;

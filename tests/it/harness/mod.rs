@@ -6,6 +6,7 @@ mod metrics_page;
 mod process;
 mod relay;
 mod sender;
+mod shown;
 mod target;
 mod troubled;
 
@@ -15,6 +16,7 @@ pub(crate) use metrics_page::Page;
 pub(crate) use process::{Process, write_config};
 pub(crate) use relay::{Relay, Setup};
 pub(crate) use sender::{API_KEY, Ack, Raw, callback, client, post};
+pub(crate) use shown::assert_shown;
 pub(crate) use target::{Delivery, Reply, Target};
 pub(crate) use troubled::{GONE, troubled};
 
