@@ -177,6 +177,15 @@ impl Peer {
         json(&self.ask(Method::GET, path, None).await?)
     }
 
+    /// Asks for what may be gone by now.
+    pub(super) async fn find(&self, path: &str) -> Result<Option<Value>, Exit> {
+        match self.answer(Method::GET, path, None).await? {
+            (StatusCode::NOT_FOUND, _) => Ok(None),
+            (status, bytes) if status.is_success() => json(&bytes).map(Some),
+            (status, bytes) => Err(refused(status, &bytes)),
+        }
+    }
+
     /// Tells, and gives the JSON of a success.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Exit> {
         json(&self.ask(Method::POST, path, Some(body)).await?)
@@ -188,12 +197,21 @@ impl Peer {
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Bytes, Exit> {
-        let path = format!("/api/v1{path}");
-        let (status, bytes) = match self {
-            Self::Relay { .. } => self.send(method, &path, body).await?,
-            Self::Store(router) => answer_of(router, method, &path, body).await?,
-        };
+        let (status, bytes) = self.answer(method, path, body).await?;
         if status.is_success() { Ok(bytes) } else { Err(refused(status, &bytes)) }
+    }
+
+    async fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Bytes), Exit> {
+        let path = format!("/api/v1{path}");
+        match self {
+            Self::Relay { .. } => self.send(method, &path, body).await,
+            Self::Store(router) => answer_of(router, method, &path, body).await,
+        }
     }
 
     async fn send(

@@ -157,7 +157,10 @@ async fn export(
                 break 'pages;
             }
             let id = letter["event"].as_str().unwrap_or_default();
-            let event = peer.get(&format!("/events/{}", segment(id))).await?;
+            // Erased or purged since the page was read: then the dead letter is gone with it.
+            let Some(event) = peer.find(&format!("/events/{}", segment(id))).await? else {
+                continue;
+            };
             let line = format!("{}\n", json!({ "dead_letter": letter, "event": event["event"] }));
             match &mut draft {
                 Some(draft) => draft.write(&line)?,

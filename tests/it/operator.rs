@@ -269,6 +269,30 @@ async fn ctrl_c_in_an_export_leaves_no_file_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn an_export_goes_on_when_an_event_is_erased_meanwhile() {
+    let (setup, _crm, _erp) = two_targets().await;
+    let relay = with_dead_letters(&setup, 3).await;
+    let folder = setup.folder();
+    let gate = Gate::before(relay.admin, "/api/v1/events/").await;
+    let export = begun(&folder, &["dead", "export", "--target", "crm", "--url", &gate.url()]);
+    gate.holds().await;
+    let erased = asked(&folder, &["erase", "--call", "call.1", "--json"]).await;
+    assert_eq!(erased["events"], 1);
+    gate.open();
+
+    let exported = ended(export).await;
+
+    assert_eq!(exported.status.code(), Some(0), "{}", err(&exported));
+    let calls: Vec<Value> = out(&exported)
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .map(|line| line["event"]["data"]["call"]["id"].clone())
+        .collect();
+    assert_eq!(calls, ["call.0", "call.2"]);
+    relay.kill().await;
+}
+
+#[tokio::test]
 async fn a_redrive_or_replay_under_a_new_id_is_no_repeat_to_the_target() {
     let crm = Target::scripted(|nth, _| Reply::status(if nth == 0 { 410 } else { 200 })).await;
     let setup = Setup::new().target("crm", &crm, "");
