@@ -162,15 +162,10 @@ impl Group<'_> {
     /// the turn: no attempt at the target may be out.
     fn line_up(&self, target: i64, id: i64, call: i64) -> Result<(), Fault> {
         let first = self.first_of(target, call)?;
-        if first.is_some_and(|first| first > id) {
+        if let Some(first) = first.filter(|first| *first > id) {
             // Younger, and came first: what was committed since, accepted out of order, or there
             // before this was taken over.
-            self.connection
-                .prepare_cached(
-                    "UPDATE deliveries INDEXED BY deliveries_queue SET next_at = NULL \
-                     WHERE target = ?1 AND queue = ?2 AND state = 0",
-                )?
-                .execute([target, call])?;
+            self.take_turn(target, call, first)?;
         }
         let waits = first.is_some_and(|first| first < id);
         self.connection
@@ -179,6 +174,26 @@ impl Group<'_> {
                  WHERE id = ?1",
             )?
             .execute(params![id, call, waits])?;
+        Ok(())
+    }
+
+    /// Takes the turn from whoever has it: the first, but when that came back from the dead behind a
+    /// younger one. Only then all are looked at, and the next one finds the turn with the first.
+    fn take_turn(&self, target: i64, call: i64, first: i64) -> Result<(), Fault> {
+        let had = self
+            .connection
+            .prepare_cached(
+                "UPDATE deliveries SET next_at = NULL WHERE id = ?1 AND next_at IS NOT NULL",
+            )?
+            .execute([first])?;
+        if had == 0 {
+            self.connection
+                .prepare_cached(
+                    "UPDATE deliveries INDEXED BY deliveries_queue SET next_at = NULL \
+                     WHERE target = ?1 AND queue = ?2 AND state = 0 AND next_at IS NOT NULL",
+                )?
+                .execute([target, call])?;
+        }
         Ok(())
     }
 
