@@ -58,7 +58,7 @@ pub fn read(text: &str) -> Reading {
     if text.bytes().skip(TIME_AT).all(|byte| byte.is_ascii_digit() || matches!(byte, b':' | b'.')) {
         return PARSER.parse_datetime(text).map_or(Reading::Unreadable, Reading::Naive);
     }
-    PARSER.parse_timestamp(text).map_or(Reading::Unreadable, Reading::Instant)
+    PARSER.parse_timestamp(text).map_or(Reading::Unreadable, Reading::of)
 }
 
 /// The instant of a naive time in `zone`; `None` outside the years that can be written.
@@ -66,7 +66,7 @@ pub fn place(naive: DateTime, zone: &TimeZone) -> Option<Placed> {
     let candidates = zone.to_ambiguous_timestamp(naive);
     let ambiguous = candidates.is_ambiguous();
     let at = candidates.disambiguate(Disambiguation::Compatible).ok()?;
-    Some(Placed { at, ambiguous })
+    (at >= FIRST).then_some(Placed { at, ambiguous })
 }
 
 /// For `#[serde(serialize_with)]` on a field that may be null.
@@ -83,6 +83,9 @@ const TIME_AT: usize = 11;
 
 /// The fewest bytes of a date with a time: C.9 knows neither bare dates nor times without seconds.
 const DATED_LEN: usize = 19;
+
+/// The first instant of the year 0, before which RFC 3339 has no way to write one.
+const FIRST: Timestamp = Timestamp::constant(-62_167_219_200, 0);
 
 const PARSER: DateTimeParser = DateTimeParser::new();
 const WHOLE: DateTimePrinter = DateTimePrinter::new().precision(Some(0));
@@ -118,6 +121,15 @@ fn unix(text: &str) -> Option<Reading> {
         .ok()
         .and_then(|seconds| Timestamp::from_duration(SignedDuration::new(seconds, nanos)).ok());
     Some(at.map_or(Reading::Unreadable, Reading::Instant))
+}
+
+// === impl Reading ===
+
+impl Reading {
+    /// An instant that was read, if it can be written again.
+    pub fn of(at: Timestamp) -> Self {
+        if at >= FIRST { Self::Instant(at) } else { Self::Unreadable }
+    }
 }
 
 // === impl Text ===
@@ -201,6 +213,7 @@ mod tests {
             "99999999999999999999",
             "<string>",
             "１２３",
+            "0000-01-01T00:00:00+01:00",
         ] {
             assert_eq!(read(text), Reading::Unreadable, "{text}");
         }
@@ -226,6 +239,42 @@ mod tests {
         assert_eq!(
             place("2025-07-01 12:00:00"),
             Placed { at: at("2025-07-01T10:00:00Z"), ambiguous: false }
+        );
+    }
+
+    #[test]
+    fn what_would_be_before_the_year_nought_is_no_time() {
+        let kolkata = TimeZone::get("Asia/Kolkata").expect("a zone");
+        let naive = |text: &str| match read(text) {
+            Reading::Naive(naive) => naive,
+            other => panic!("{other:?}"),
+        };
+
+        assert_eq!(place(naive("0000-01-01 00:00:00"), &kolkata), None);
+        assert_eq!(written("0000-01-01 00:00:00"), "0000-01-01T00:00:00Z");
+        assert_eq!(written("0000-01-01T01:00:00+01:00"), "0000-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn half_hours_and_whole_days_that_are_missing_are_moved_forward_too() {
+        let place = |text: &str, zone: &str| match read(text) {
+            Reading::Naive(naive) => {
+                place(naive, &TimeZone::get(zone).expect("a zone")).expect("in range")
+            }
+            other => panic!("{other:?}"),
+        };
+        let ambiguous = |at: &str| Placed { at: at.parse().expect("an instant"), ambiguous: true };
+
+        // Lord Howe goes from +10:30 to +11 at two; Samoa left out the 30th when it crossed the
+        // date line.
+        assert_eq!(
+            place("2025-10-05 02:15:00", "Australia/Lord_Howe"),
+            ambiguous("2025-10-04T15:45:00Z")
+        );
+        assert_eq!(place("2011-12-30 12:00:00", "Pacific/Apia"), ambiguous("2011-12-30T22:00:00Z"));
+        assert_eq!(
+            place("2025-10-05 02:30:00", "Australia/Sydney"),
+            ambiguous("2025-10-04T16:30:00Z")
         );
     }
 }

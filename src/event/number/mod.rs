@@ -119,12 +119,15 @@ fn split_extension(text: &str) -> (&str, Option<&str>) {
         let (base, end) = base.split_at_checked(base.len().checked_sub(marker.len())?)?;
         end.eq_ignore_ascii_case(marker).then_some(base)
     };
-    let rest = marked(";ext").or_else(|| marked("ext")).or_else(|| base.strip_suffix('x'));
-    match rest.map(str::trim_end) {
-        // An x beside another mask, or after nothing, hides digits and does not open an extension.
-        Some(rest) if rest.ends_with(|c: char| c.is_ascii_digit() || c == ')') => (rest, Some(ext)),
-        _ => (text, None),
-    }
+    let ends = |rest: &str| rest.ends_with(|c: char| c.is_ascii_digit() || c == ')');
+    let masked = |rest: &str| rest.ends_with(['X', 'x', '*']);
+    let spelt = marked(";ext").or_else(|| marked("ext")).map(str::trim_end);
+    // An x beside another mask, or after nothing, hides digits and does not open an extension.
+    let rest = match spelt {
+        Some(rest) => Some(rest).filter(|rest| ends(rest) || masked(rest)),
+        None => base.strip_suffix('x').map(str::trim_end).filter(|rest| ends(rest)),
+    };
+    rest.map_or((text, None), |rest| (rest, Some(ext)))
 }
 
 /// Writes `+` and digits where they are a possible international number.
@@ -164,7 +167,15 @@ fn dialled(digits: &str, dialling: Dialling<'_>) -> Option<String> {
     {
         return plan.international(national);
     }
-    plan.national(meta, digits).or_else(|| plan.international(after_code?))
+    // The calling code may stand before it without a sign. Where both can be meant, neither is.
+    let inside = plan.national(meta, digits);
+    let outside = after_code
+        .filter(|national| holds(plan.ordinary, national))
+        .and_then(|national| plan.write(national));
+    match (inside, outside) {
+        (Some(inside), Some(outside)) if inside != outside => None,
+        (inside, outside) => inside.or(outside),
+    }
 }
 
 /// What follows the country's own international prefix (`011`, `0011`), if it begins with one.
@@ -263,19 +274,31 @@ impl Plan {
     /// Writes a number as dialled inside the country.
     fn national(&self, meta: &Metadata, digits: &str) -> Option<String> {
         let inside = self.trunk_prefix.as_deref().and_then(|trunk| digits.strip_prefix(trunk));
-        if let Some(inside) = inside.filter(|inside| holds(self.lengths, inside)) {
+        if let Some(inside) = inside.filter(|inside| self.can_be(meta, inside)) {
             return self.write(inside);
         }
         if self.trunk_prefix.as_deref() == Some("0") && digits.starts_with('0') {
             return None;
         }
-        let possible = holds(self.ordinary, digits)
+        // Of Belarus, 80 may stand in place of the 8 that its numbers begin with too.
+        let without = |prefix: regex::Match<'_>| digits.get(prefix.end()..).unwrap_or_default();
+        let other = meta
+            .national_prefix_for_parsing()
+            .and_then(|prefix| prefix.find(digits))
+            .filter(|prefix| prefix.start() == 0 && holds(self.ordinary, without(*prefix)));
+        let possible = other.is_none() && self.can_be(meta, digits);
+        possible.then(|| self.write(digits)).flatten()
+    }
+
+    /// Whether digits without their calling code are one of this plan's: an ordinary line by their
+    /// length, any other by its pattern.
+    fn can_be(&self, meta: &Metadata, digits: &str) -> bool {
+        holds(self.ordinary, digits)
             || special(meta).any(|line| {
                 holds(self.lengths, digits)
                     && !line.possible_length().is_empty()
                     && line.is_match(digits)
-            });
-        possible.then(|| self.write(digits)).flatten()
+            })
     }
 
     fn write(&self, national: &str) -> Option<String> {

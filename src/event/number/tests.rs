@@ -50,6 +50,7 @@ const TABLE: &[Row] = &[
     ("AU", "70100123",                None, None),
     ("AU", "000",                     None, None),
     ("AU", "077010012345",            None, None),
+    ("AU", "077010012",               None, None), // a digit is missing
     // United States.
     ("US", "6175550123",              Some("+16175550123"),   None),
     ("US", "1 617 555 0123",          Some("+16175550123"),   None),
@@ -60,9 +61,26 @@ const TABLE: &[Row] = &[
     ("GB", "020 7946 0958",           Some("+442079460958"),  None),
     ("GB", "07700 900123",            Some("+447700900123"),  None),
     ("GB", "999",                     None, None),
+    ("GB", "02079460",                None, None),
     // Germany, with its many lengths.
     ("DE", "030 23125 0123",          Some("+4930231250123"), None),
     ("DE", "0049 30 231250123",       Some("+4930231250123"), None),
+    ("DE", "231250123",               Some("+49231250123"),   None), // possible: 0231 is an area
+    // The calling code without a sign, where a national number may begin so too: unknown.
+    ("DE", "4930123456",              None, None),
+    ("AT", "43664123456",             None, None),
+    ("NL", "31612345678",             None, None),
+    ("IT", "390212345678",            None, None),
+    ("SE", "468123456",               None, None),
+    ("IL", "972502345678",            None, None),
+    ("ID", "62812345678",             None, None),
+    ("KR", "8222123456",              None, None),
+    ("JP", "81355500123",             Some("+81355500123"),   None),
+    ("US", "16175550123",             Some("+16175550123"),   None),
+    // The same behind a trunk prefix is no number.
+    ("IN", "0919000000101",           None, None),
+    ("TR", "0905012345678",           None, None),
+    ("BY", "8 0152 450911",           None, None),
     // India.
     ("IN", "9000000101",              Some("+919000000101"),  None),
     ("IN", "09000000101",             Some("+919000000101"),  None),
@@ -101,6 +119,8 @@ const TABLE: &[Row] = &[
     ("IN", "9180XX681234",            None, None),
     ("",   "+1617555xxxx",            None, None),
     ("",   "XXXXXXXX",                None, None),
+    ("IN", "91806828XXXX;ext=42",     None, Some("42")),
+    ("US", "+1 617 555 XXXX ext 42",  None, Some("42")),
 ];
 
 fn dialling(country: &'static str) -> Dialling<'static> {
