@@ -1,17 +1,18 @@
 //! `auth` of a source and of a target.
 
-use http::HeaderName;
+use http::{HeaderName, header::AUTHORIZATION};
 use toml::de::DeValue;
 
 use super::{
     contract::{CALLER_AUTH, TARGET_AUTH},
+    excerpt::shown,
     fields::{Fields, Node},
     hmac, secrets, value,
 };
 use crate::{
     delivery::target::Auth,
     provider::{
-        Provider,
+        Place, Provider,
         auth::{BasicForm, Scheme},
     },
     secret::Secrets,
@@ -124,21 +125,63 @@ fn url_token(node: &Node<'_>, in_path: bool) -> Option<Secrets> {
 
 /// Of schemes that need the same place in a request, no two can pass.
 fn exclusive(node: &Node<'_>, schemes: &[Scheme]) -> Option<()> {
-    let count = |place: fn(&Scheme) -> bool| schemes.iter().filter(|s| place(s)).count();
-    let authorization =
-        count(|scheme| matches!(scheme, Scheme::Basic { .. } | Scheme::Bearer { .. }));
-    let path = count(|scheme| matches!(scheme, Scheme::UrlToken { param: None, .. }));
-    if authorization > 1 {
-        return node.wrong(
-            "all of a list must pass, and a request has one authorization header",
-            "keep one of basic and bearer",
-        );
-    }
-    if path > 1 {
-        return node.wrong(
-            "all of a list must pass, and a path has one last segment",
-            "to accept several tokens, write one url-token with token = [ … ]",
-        );
+    let mut places = Vec::new();
+    for place in schemes.iter().filter_map(Needed::by) {
+        if !places.contains(&place) {
+            places.push(place);
+            continue;
+        }
+        let (what, remedy) = match place {
+            Needed::Header(name) if *name == AUTHORIZATION => (
+                "a request has one authorization header".to_owned(),
+                "keep one of basic, bearer and a header of this name".to_owned(),
+            ),
+            Needed::Header(name) => (
+                format!("a request has one header {name}"),
+                format!("to accept several values, write one header with {SEVERAL}"),
+            ),
+            Needed::Path => (
+                "a path has one last segment".to_owned(),
+                "to accept several tokens, write one url-token with token = [ … ]".to_owned(),
+            ),
+            Needed::Parameter(name) => (
+                format!("a URL has one parameter {}", shown(name)),
+                "to accept several tokens, write one url-token with token = [ … ]".to_owned(),
+            ),
+            Needed::Field(_) => (
+                "a body has one value in a place".to_owned(),
+                format!("to accept several values, write one body-field with {SEVERAL}"),
+            ),
+        };
+        return node.wrong(format!("all of a list must pass, and {what}"), remedy);
     }
     Some(())
+}
+
+/// How several secrets are written.
+const SEVERAL: &str = "secret = [ … ]";
+
+/// What of a request a scheme needs for itself.
+#[derive(PartialEq, Eq)]
+enum Needed<'s> {
+    Header(&'s HeaderName),
+    Path,
+    Parameter(&'s str),
+    Field(&'s Place),
+}
+
+// === impl Needed ===
+
+impl<'s> Needed<'s> {
+    fn by(scheme: &'s Scheme) -> Option<Self> {
+        Some(match scheme {
+            Scheme::Basic { .. } | Scheme::Bearer { .. } => Self::Header(&AUTHORIZATION),
+            Scheme::Header { name, .. } => Self::Header(name),
+            Scheme::UrlToken { param: None, .. } => Self::Path,
+            Scheme::UrlToken { param: Some(name), .. } => Self::Parameter(name),
+            Scheme::BodyField { field, .. } => Self::Field(field),
+            // Two signatures may well stand side by side.
+            Scheme::Hmac(_) => return None,
+        })
+    }
 }

@@ -23,14 +23,16 @@ pub(super) fn read(node: &Node<'_>, source: &str) -> Option<Mapping> {
         Some(node) => name(&node),
         None => Some(source.to_owned()),
     };
-    let changing = fields.get("changing", |node| value::list(node, value::text));
-    let changing = if fields.written("changing").is_some() { changing? } else { Vec::new() };
+    let changing = match fields.written("changing") {
+        Some(_) => fields.get("changing", |node| value::list(node, value::place)),
+        None => Some(Vec::new()),
+    };
     let mut rules = Rules::default();
     rules.read(&fields, &MAP, "");
     if rules.failed {
         return None;
     }
-    let mapping = Mapping::new(name?, changing, rules.read);
+    let mapping = Mapping::new(name?, changing?, rules.read);
     if !mapping.reads_something() {
         return node.wrong(
             "a mapping that reads nothing recognises no callback",
@@ -94,8 +96,10 @@ impl Rules {
             return;
         };
         let from = fields.get("from", value::place);
+        let format = fields.get("format", time_format);
+        self.failed |= fields.written("format").is_some() && format.is_none();
         let mut members: BTreeMap<String, String> = BTreeMap::new();
-        for key in table.keys.iter().filter(|key| key.name != "from") {
+        for key in table.keys.iter().filter(|key| !matches!(key.name, "from" | "format")) {
             let Some(node) = fields.written(key.name) else { continue };
             if matches!(key.kind, Kind::Word(_)) {
                 let actor = value::word(&node).map(|word| Rule::Constant(word.to_owned()));
@@ -103,6 +107,12 @@ impl Rules {
                 continue;
             }
             match value::text(&node) {
+                Some(name) if name.starts_with('/') || name.contains('[') => {
+                    self.failed = true;
+                    let message = format!("\"{}\" is no name in an entry", shown(&name));
+                    let remedy = "write the name as it stands in each entry, such as \"timestamp\"";
+                    node.reading.error(&node.spot(), message, remedy);
+                }
                 Some(name) if members.values().any(|other| *other == name) => {
                     self.failed = true;
                     let message = format!("\"{}\" is used twice", shown(&name));
@@ -112,7 +122,7 @@ impl Rules {
                 None => self.failed = true,
             }
         }
-        self.keep(field.to_owned(), from.map(|from| Rule::List { from, members }));
+        self.keep(field.to_owned(), from.map(|from| Rule::List { from, members, format }));
     }
 }
 
@@ -213,11 +223,12 @@ fn time_format(node: &Node<'_>) -> Option<TimeFormat> {
     match value::text(node)?.as_str() {
         "rfc2822" => Some(TimeFormat::Rfc2822),
         "unix_ms" => Some(TimeFormat::UnixMilliseconds),
-        written => TimeFormat::directives(written).ok().or_else(|| {
-            node.wrong(
-                format!("\"{}\" does not read a date and a time", shown(written)),
+        written => match TimeFormat::directives(written) {
+            Ok(format) => Some(format),
+            Err(reason) => node.wrong(
+                format!("\"{}\" does not read a date and a time: {reason}", shown(written)),
                 "write \"rfc2822\", \"unix_ms\", or directives such as \"%Y-%m-%d %H:%M:%S\"",
-            )
-        }),
+            ),
+        },
     }
 }

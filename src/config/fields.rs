@@ -236,16 +236,20 @@ impl<'a> Node<'a> {
 
     /// Reports a word that is none of `words`.
     pub(super) fn unknown_word<T>(&self, what: &str, word: &str, words: &[&str]) -> Option<T> {
-        let message = format!("unknown {what} \"{}\"", shown(word));
-        let finding = |remedy: String| {
-            Finding::new(Severity::Error, Ground::Written, &self.spot(), message, remedy)
-        };
-        self.reading.push(match nearest(word, words.iter().copied()) {
-            Some(meant) => finding(format!("did you mean \"{meant}\"?"))
-                .with_note(format!("known: {}", words.join(", "))),
-            None => finding(format!("write {}", one_of(words))),
-        });
+        self.reading.unknown(&self.spot(), what, word, words);
         None
+    }
+
+    /// Reports each key of the operator's own that is none of `names`.
+    pub(super) fn check_names(&self, what: &str, names: &[&str]) -> Option<()> {
+        let mut checked = Some(());
+        for (key, node) in self.members()? {
+            if !names.contains(&node.name()) {
+                self.reading.unknown(&key, what, node.name(), names);
+                checked = None;
+            }
+        }
+        checked
     }
 
     /// Reports a name that no table of the file has.

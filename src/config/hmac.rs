@@ -115,7 +115,9 @@ fn template(node: &Node<'_>) -> Option<Template> {
         Err(error) => {
             let remedy = match error {
                 TemplateError::Constant => "write what is signed, such as \"{timestamp}.{body}\"",
-                TemplateError::Pointer(_) => "a JSON pointer begins with a slash: {json:/call/id}",
+                TemplateError::Pointer(_) => {
+                    "write {json:/call/id}; in a name, ~0 is a tilde and ~1 a slash"
+                }
                 TemplateError::Header(_) => "write {header:x-request-id}",
                 TemplateError::Unclosed | TemplateError::Unknown(_) => {
                     "write {body}, {timestamp}, {header:NAME} or {json:/pointer}"

@@ -10,8 +10,8 @@ pub(super) static MAP: Table = Table {
             .or_from("the source's name"),
         Key::optional(
             "changing",
-            Kind::List(&Kind::Text),
-            "Top-level fields that differ when a callback is repeated.",
+            Kind::List(&Kind::Place),
+            "What differs when a callback is repeated.",
         ),
         Key::optional("call", Kind::Table(&MAP_CALL), "The call itself."),
         Key::optional("agent", Kind::Table(&MAP_AGENT), "Who, on our side, made the call."),
@@ -86,6 +86,8 @@ pub(super) static MAP_TIMELINE: Table = Table {
         Key::required("from", Kind::Place, "Where the list stands."),
         Key::optional("at", Kind::Text, "The name of the time in an entry."),
         Key::optional("event", Kind::Text, "The name of the status word in an entry."),
+        Key::optional("format", Kind::Text, "How their times are written, as of any time.")
+            .or_from("RFC 3339, unix seconds, or YYYY-MM-DD HH:MM:SS"),
     ],
 };
 
@@ -149,6 +151,8 @@ pub(super) static MAP_ACTIONS: Table = Table {
         Key::optional("status", Kind::Text, "The name of its status in an entry."),
         Key::optional("completed_at", Kind::Text, "The name of its time in an entry."),
         Key::optional("description", Kind::Text, "The name of its description in an entry."),
+        Key::optional("format", Kind::Text, "How their times are written, as of any time.")
+            .or_from("RFC 3339, unix seconds, or YYYY-MM-DD HH:MM:SS"),
     ],
 };
 

@@ -7,7 +7,9 @@ use std::{cell::RefCell, ops::Range};
 
 use ring::digest::{Digest, SHA256, digest};
 
-use super::{environment::Environment, problem::Severity};
+use super::{
+    environment::Environment, excerpt::shown, fields::nearest, key::one_of, problem::Severity,
+};
 
 /// What the readers share.
 #[derive(Debug)]
@@ -101,6 +103,18 @@ impl<'a> Reading<'a> {
         remedy: impl Into<String>,
     ) {
         self.push(Finding::new(Severity::Warning, Ground::Absent, spot, message, remedy));
+    }
+
+    /// Keeps the error that a word is none of `words`.
+    pub(super) fn unknown(&self, spot: &Spot, what: &str, word: &str, words: &[&str]) {
+        let message = format!("unknown {what} \"{}\"", shown(word));
+        let finding =
+            |remedy: String| Finding::new(Severity::Error, Ground::Written, spot, message, remedy);
+        self.push(match nearest(word, words.iter().copied()) {
+            Some(meant) => finding(format!("did you mean \"{meant}\"?"))
+                .with_note(format!("known: {}", words.join(", "))),
+            None => finding(format!("write {}", one_of(words))),
+        });
     }
 
     /// Remembers that a secret here is still the shipped placeholder.

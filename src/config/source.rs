@@ -13,7 +13,7 @@ use super::{
 use crate::{
     event::{SourceName, Status},
     ingest::{OnUnreadable, SourceSettings},
-    provider::{self, Mapping, Provider},
+    provider::{self, Mapping, Place, Provider},
 };
 
 /// What a source takes from other tables when it does not say otherwise; `None` where that could
@@ -77,6 +77,9 @@ fn reading(
     let repair_json = fields.get("repair_json", value::flag);
     let validation_key = fields.get("validation_key", secrets::many_sendable);
     let mapping = mapping(name, fields, provider);
+    if let Some(provider) = provider {
+        check_names(fields, provider, names.as_ref(), timezones.is_some(), mapping.as_ref())?;
+    }
     if let (Some(node), Some(provider)) = (fields.written("validation_key"), provider)
         && provider != Provider::Mobtexting
     {
@@ -101,6 +104,53 @@ fn reading(
         validation_key,
         mapping: Arc::new(mapping?),
     })
+}
+
+/// Whether `fields` and `timezones` name fields that are read, each received under its own key.
+fn check_names(
+    fields: &Fields<'_>,
+    provider: Provider,
+    names: Option<&BTreeMap<String, String>>,
+    has_zones: bool,
+    mapping: Option<&Mapping>,
+) -> Option<()> {
+    let is_custom = provider == Provider::Custom;
+    let mut checked = Some(());
+    if let (Some(node), Some(_), false) = (fields.written("fields"), names, is_custom) {
+        checked = node.check_names("field", provider.fields()).and(own_keys(&node));
+    }
+    let times = match mapping {
+        Some(mapping) if is_custom => mapping.times(),
+        _ => provider.times().iter().map(|&time| time.to_owned()).collect(),
+    };
+    if let (Some(node), true) = (fields.written("timezones"), has_zones && !times.is_empty()) {
+        let last = |time: &String| time.rsplit('.').next().map(str::to_owned);
+        let mut names: Vec<String> = times.iter().filter_map(last).chain(times.clone()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        checked = node.check_names("time", &names).and(checked);
+    }
+    checked
+}
+
+/// Whether no two fields are received under one key.
+fn own_keys(node: &Node<'_>) -> Option<()> {
+    let mut places: Vec<(Place, String)> = Vec::new();
+    let mut own = Some(());
+    for (_, member) in node.members()? {
+        let place = value::place(&member)?;
+        match places.iter().find(|(other, _)| *other == place) {
+            Some((_, other)) => {
+                own = member.wrong(
+                    format!("`{}` is received under this key already", shown(other)),
+                    "keep one of the two",
+                );
+            }
+            None => places.push((place, member.name().to_owned())),
+        }
+    }
+    own
 }
 
 /// What stands where, which only a custom provider needs to be told.

@@ -263,7 +263,18 @@ pub(super) fn header(node: &Node<'_>) -> Option<HeaderName> {
 /// One header, or every spelling of it.
 pub(super) fn headers(node: &Node<'_>) -> Option<Vec<HeaderName>> {
     match node.value {
-        DeValue::Array(_) => some(node, header),
+        DeValue::Array(_) => {
+            let names = some(node, header)?;
+            for (at, name) in names.iter().enumerate() {
+                if names.iter().take(at).any(|other| other == name) {
+                    return node.wrong(
+                        format!("\"{name}\" is there twice, and every request would have two"),
+                        "keep one of them; case makes no difference",
+                    );
+                }
+            }
+            Some(names)
+        }
         DeValue::String(_) => header(node).map(|name| vec![name]),
         _ => node.mistyped(),
     }
@@ -271,7 +282,21 @@ pub(super) fn headers(node: &Node<'_>) -> Option<Vec<HeaderName>> {
 
 /// A place in a body.
 pub(super) fn place(node: &Node<'_>) -> Option<Place> {
-    text(node).map(|written| Place::new(&written))
+    let written = text(node)?;
+    if written.matches('[').count() != written.matches(']').count() && !written.starts_with('/') {
+        node.reading.warn(
+            &node.spot(),
+            format!("\"{}\" has a bracket without its other", shown(&written)),
+            "write customer[name], or a JSON pointer: /customer/name",
+        );
+    }
+    match Place::read(&written) {
+        Ok(place) => Some(place),
+        Err(error) => node.wrong(
+            format!("\"{}\" is no place in a body: {error}", shown(&written)),
+            "write a form key such as customer[name], or a JSON pointer: /customer/name",
+        ),
+    }
 }
 
 /// One of the twelve statuses.

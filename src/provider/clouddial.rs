@@ -49,6 +49,29 @@ pub(super) const RULES: Rules = Rules {
         "Wrap Up By",
         "Wrap Up Reason",
     ],
+    fields: &[
+        "CampaignName",
+        "Campaign Name",
+        "LogDateTime",
+        "Date/Time",
+        "CallStart",
+        "CallEnd",
+        "PhoneCalled",
+        "Phone Called",
+        "Reference",
+        "Customer Reference",
+        "Result",
+        "Dial Result",
+        "ResultNotes",
+        "Dial Result Notes",
+        "WrapUpByName",
+        "Wrap Up By",
+        "WrapUpReasonName",
+        "Wrap Up Reason",
+        "CustomerName",
+        "Customer Name",
+    ],
+    times: &["LogDateTime", "Date/Time", "CallStart", "CallEnd"],
     wrapper: None,
     changing: &[],
     zone: "Australia/Brisbane",
@@ -190,11 +213,14 @@ fn meaning(word: &str) -> Option<Meaning> {
 /// The results that their notes refine.
 const REFINED: [&str; 3] = ["disconnected", "permanent-failure", "temporarily-unavailable"];
 
-/// What a whole text of the notes, folded, says under a result: the text itself, or the result
-/// before it (`Disconnected (404)`).
+/// What a whole text of the notes, folded, says under a result. The page writes most of them by
+/// themselves, and a code (`Disconnected (404)`) behind the result only; the result may stand
+/// before any.
 fn cause(result: &str, notes: &str) -> Option<Meaning> {
-    let joint = |c: char| matches!(c, '-' | ':' | ',' | '.' | '–') || c.is_whitespace();
-    let text = notes.strip_prefix(result).map_or(notes, |rest| rest.trim_start_matches(joint));
+    let behind = notes
+        .strip_prefix(result)
+        .and_then(|rest| [":-", "---", "-"].into_iter().find_map(|joint| rest.strip_prefix(joint)));
+    let text = behind.or_else(|| (!notes.starts_with('(')).then_some(notes))?;
     let failed = |reason| (Status::Failed, Some(reason));
     Some(match (result, text) {
         ("disconnected", "(404)") | ("permanent-failure", "unallocated-number") => {

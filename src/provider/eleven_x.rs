@@ -40,6 +40,39 @@ pub(super) const RULES: Rules = Rules {
         "crmSchedulingDetails",
         "sequence",
     ],
+    fields: &[
+        "callId",
+        "direction",
+        "fromPhoneNumber",
+        "phoneNumber",
+        "phoneNumberExt",
+        "scheduledAt",
+        "rescheduledAt",
+        "duration",
+        "callUrl",
+        "agentId",
+        "agentName",
+        "name",
+        "callResult.resultType",
+        "callResult.summary",
+        "callResult.transcription",
+        "callResult.outcomes",
+        "callResult.agentActions",
+        "callResult.humanActions",
+        "callResult.extractedVariables",
+        "callResult.followUpMeetingDetails.startTime",
+        "callResult.followUpMeetingDetails.endTime",
+        "callResult.followUpMeetingDetails.hostEmail",
+        "sequence.sequenceId",
+        "sequence.lifecycleStatus",
+    ],
+    times: &[
+        "scheduledAt",
+        "callResult.followUpMeetingDetails.startTime",
+        "callResult.followUpMeetingDetails.endTime",
+        "callResult.agentActions.completedAt",
+        "callResult.humanActions.completedAt",
+    ],
     wrapper: None,
     changing: &[],
     // Its times carry their zone; one that does not would be a surprise, and says so.
@@ -92,7 +125,7 @@ fn map<'a>(fields: &mut Fields<'a, '_>) -> Mapped<'a> {
             reason: entry.text("reasoning"),
         }),
         actions,
-        extracted: fields.object(&["callResult", "extractedVariables"]),
+        extracted: fields.named(&["callResult", "extractedVariables"]),
         ..Data::default()
     };
     Mapped { data, ..Mapped::default() }
@@ -119,6 +152,10 @@ fn meaning(word: &str) -> Option<Meaning> {
 fn derived(fields: &mut Fields<'_, '_>, duration: Option<u64>, talked: bool) -> Status {
     let rescheduled = match fields.peek(&["rescheduledAt"]).map(text) {
         Some(Fate::Whole(text)) => !matches!(instant::read(text), Reading::Zero),
+        Some(Fate::Refused(Warning::Placeholder)) => {
+            fields.warn(Warning::Placeholder);
+            false
+        }
         _ => false,
     };
     let (status, warning) = if duration.is_some_and(|seconds| seconds > 0) || talked {

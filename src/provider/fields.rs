@@ -13,7 +13,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{Settings, document::find, status, work::visited};
+use super::{Settings, document::find, sight, status, work::visited};
 use crate::event::{
     Number, Warning,
     instant::{self, Reading},
@@ -254,31 +254,40 @@ impl<'a, 's> Fields<'a, 's> {
     }
 
     /// The value at a path, left where it is.
+    #[cfg_attr(test, track_caller)]
     pub(super) fn peek(&self, path: Path<'_>) -> Option<&Value<'a>> {
+        if sight::is_hidden(path, &[]) {
+            return None;
+        }
         with_place(self.settings, self.wrapper, path, |path| find(&self.rest, path))
     }
 
     /// A text as sent.
+    #[cfg_attr(test, track_caller)]
     pub(super) fn text(&mut self, path: Path<'_>) -> Option<Cow<'a, str>> {
         self.take_text(path, text)
     }
 
     /// A text of at most [`MAX_ID`] bytes, as sent.
+    #[cfg_attr(test, track_caller)]
     pub(super) fn id(&mut self, path: Path<'_>) -> Option<Cow<'a, str>> {
         self.take_text(path, id)
     }
 
     /// An http or https address.
+    #[cfg_attr(test, track_caller)]
     pub(super) fn url(&mut self, path: Path<'_>) -> Option<Cow<'a, str>> {
         self.take_text(path, url).map(trimmed)
     }
 
     /// A text without the white space at its ends.
+    #[cfg_attr(test, track_caller)]
     pub(super) fn trimmed(&mut self, path: Path<'_>) -> Option<Cow<'a, str>> {
         self.text(path).map(trimmed)
     }
 
     /// A word of a closed list. One in other letters than the list's, or of no list, stays.
+    #[cfg_attr(test, track_caller)]
     pub(super) fn word<T>(
         &mut self,
         path: Path<'_>,
@@ -297,6 +306,7 @@ impl<'a, 's> Fields<'a, 's> {
     }
 
     /// A word of another vocabulary. Unless it is the word of ours that it means, it stays.
+    #[cfg_attr(test, track_caller)]
     pub(super) fn translated<T: Copy>(
         &mut self,
         path: Path<'_>,
@@ -316,6 +326,7 @@ impl<'a, 's> Fields<'a, 's> {
     }
 
     /// Any value, verbatim.
+    #[cfg_attr(test, track_caller)]
     pub(super) fn value(&mut self, path: Path<'_>) -> Option<Value<'a>> {
         let fate = match self.peek(path)? {
             value @ (Value::Null | Value::String(_)) => match text(value) {
@@ -330,12 +341,14 @@ impl<'a, 's> Fields<'a, 's> {
     }
 
     /// A count, or whole seconds.
+    #[cfg_attr(test, track_caller)]
     pub(super) fn whole(&mut self, path: Path<'_>) -> Option<u64> {
         let fate = whole(self.peek(path)?);
         self.settle(path, fate)
     }
 
     /// An instant, read in the zone of its field.
+    #[cfg_attr(test, track_caller)]
     pub(super) fn instant(&mut self, path: Path<'_>) -> Option<Timestamp> {
         let text = text(self.peek(path)?);
         let (fate, raised) = self.read_instant(text, path, &[]);
@@ -345,6 +358,7 @@ impl<'a, 's> Fields<'a, 's> {
 
     /// An instant in a form of its own, as `reading` reads it; `stays` for one that the event
     /// does not show.
+    #[cfg_attr(test, track_caller)]
     pub(super) fn instant_as(
         &mut self,
         path: Path<'_>,
@@ -361,6 +375,7 @@ impl<'a, 's> Fields<'a, 's> {
     }
 
     /// The provider's log time, which stays where it is: one that is none is not ours to judge.
+    #[cfg_attr(test, track_caller)]
     pub(super) fn logged(&mut self, path: Path<'_>) -> Option<Timestamp> {
         match self.read_instant(text(self.peek(path)?), path, &[]) {
             (Fate::Whole(at), raised) => {
@@ -373,6 +388,7 @@ impl<'a, 's> Fields<'a, 's> {
 
     /// A phone number; `ext` is where its extension stands when it has a field of its own. An
     /// extension without a number stays.
+    #[cfg_attr(test, track_caller)]
     pub(super) fn number(&mut self, path: Path<'_>, ext: Option<Path<'_>>) -> Option<Number<'a>> {
         let number = self.text(path).map(|raw| number::read(raw, self.dialling));
         let mut number = match number {
@@ -395,6 +411,7 @@ impl<'a, 's> Fields<'a, 's> {
     }
 
     /// A map of names to values, verbatim.
+    #[cfg_attr(test, track_caller)]
     pub(super) fn object(&mut self, path: Path<'_>) -> Object<'a> {
         let fate = match self.peek(path) {
             None => return Object::new(),
@@ -409,9 +426,46 @@ impl<'a, 's> Fields<'a, 's> {
         Object::new()
     }
 
+    /// A map of names to values, of which a blank or a placeholder says null; a placeholder stays.
+    #[cfg_attr(test, track_caller)]
+    pub(super) fn named(&mut self, path: Path<'_>) -> Object<'a> {
+        let is_refused =
+            |value: &Value<'_>| matches!(text(value), Fate::Refused(Warning::Placeholder));
+        let refused = match self.peek(path) {
+            Some(Value::Object(members)) => members.iter().any(|(_, value)| is_refused(value)),
+            _ => false,
+        };
+        let mut named = Object::new();
+        if refused {
+            self.warn(Warning::Placeholder);
+            self.take_from(path, |members| {
+                for (name, value) in std::mem::take(members) {
+                    if is_refused(&value) {
+                        named.push((name.clone(), Value::Null));
+                        members.push((name, value));
+                    } else {
+                        named.push((name, value));
+                    }
+                }
+            });
+        } else {
+            named = self.object(path);
+        }
+        for (_, value) in &mut named {
+            if matches!(text(value), Fate::Blank) {
+                *value = Value::Null;
+            }
+        }
+        named
+    }
+
     /// Lets `take` help itself from the members of an object; what it leaves stays, and so does
     /// what is no object.
+    #[cfg_attr(test, track_caller)]
     pub(super) fn take_from(&mut self, path: Path<'_>, take: impl FnOnce(&mut Object<'a>)) {
+        if sight::is_hidden(path, &[]) {
+            return;
+        }
         match self.slot(path) {
             Some(Value::Object(members)) if !members.is_empty() => {
                 take(members);
@@ -430,6 +484,7 @@ impl<'a, 's> Fields<'a, 's> {
 
     /// The entries of a list of objects, each mapped by `map`. Only if every leaf of every entry
     /// was used does the list leave the tree.
+    #[cfg_attr(test, track_caller)]
     pub(super) fn list<T>(
         &mut self,
         path: Path<'_>,
@@ -439,12 +494,16 @@ impl<'a, 's> Fields<'a, 's> {
     }
 
     /// The same of a list that may stand in other shapes: `listed` finds the entries of a value.
+    #[cfg_attr(test, track_caller)]
     pub(super) fn list_in<T>(
         &mut self,
         path: Path<'_>,
         listed: impl for<'v> FnOnce(&'v Value<'a>) -> Option<Listed<'v, 'a>>,
         mut map: impl FnMut(&mut Entry<'_, 'a, '_, 's>) -> T,
     ) -> Vec<T> {
+        if sight::is_hidden(path, &[]) {
+            return Vec::new();
+        }
         // The list is out of the tree while its entries are mapped, so that they can be borrowed
         // beside the warnings. It goes back to its place unless it was used up.
         let Some(slot) = self.slot(path) else { return Vec::new() };
@@ -484,6 +543,7 @@ impl<'a, 's> Fields<'a, 's> {
         self.warnings.insert(warning);
     }
 
+    #[cfg_attr(test, track_caller)]
     fn take_text(
         &mut self,
         path: Path<'_>,
@@ -494,7 +554,11 @@ impl<'a, 's> Fields<'a, 's> {
                 self.remove(path);
                 None
             }
-            Fate::Whole(_) => self.remove(path).and_then(into_text),
+            Fate::Whole(_) => match self.remove(path) {
+                Some(value) => into_text(value),
+                // Below a list nothing leaves, since the entries behind would move up.
+                None => self.peek(path).cloned().and_then(into_text),
+            },
             Fate::Partly(text) => {
                 let text = Cow::Owned(text.to_owned());
                 self.keep(path);
@@ -548,7 +612,7 @@ impl<'a, 's> Fields<'a, 's> {
     }
 
     fn remove_object(&mut self, path: Path<'_>) -> Object<'a> {
-        match self.remove(path) {
+        match self.remove(path).or_else(|| self.peek(path).cloned()) {
             Some(Value::Object(members)) => members,
             _ => Object::new(),
         }
@@ -558,12 +622,15 @@ impl<'a, 's> Fields<'a, 's> {
         fn slot<'v, 'a>(members: &'v mut Object<'a>, path: Path<'_>) -> Option<&'v mut Value<'a>> {
             let (name, rest) = path.split_first()?;
             visited(members.len());
-            let (_, value) = members.iter_mut().find(|(member, _)| member == name)?;
-            match value {
-                value if rest.is_empty() => Some(value),
-                Value::Object(inner) => slot(inner, rest),
+            let (_, first) = members.iter_mut().find(|(member, _)| member == name)?;
+            rest.iter().try_fold(first, |value, name| match value {
+                Value::Object(inner) => {
+                    visited(inner.len());
+                    inner.iter_mut().find(|(member, _)| member == name).map(|(_, value)| value)
+                }
+                Value::Array(entries) => entries.get_mut(name.parse::<usize>().ok()?),
                 _ => None,
-            }
+            })
         }
         let rest = &mut self.rest;
         with_place(self.settings, self.wrapper, path, |path| slot(rest, path))
@@ -647,6 +714,7 @@ fn plain_list<'v, 'a>(value: &'v Value<'a>) -> Option<Listed<'v, 'a>> {
 
 impl<'v, 'a> Entry<'v, 'a, '_, '_> {
     /// A text as sent.
+    #[cfg_attr(test, track_caller)]
     pub(super) fn text(&mut self, name: &str) -> Option<Cow<'a, str>> {
         let value = self.find(name)?;
         self.settle(text(value))?;
@@ -657,6 +725,7 @@ impl<'v, 'a> Entry<'v, 'a, '_, '_> {
     }
 
     /// A text in lower case; another case is not rebuilt, so the list stays.
+    #[cfg_attr(test, track_caller)]
     pub(super) fn lower(&mut self, name: &str) -> Option<Cow<'a, str>> {
         let text = self.text(name)?;
         let lower = text.to_lowercase();
@@ -668,14 +737,29 @@ impl<'v, 'a> Entry<'v, 'a, '_, '_> {
     }
 
     /// An instant, read in the zone of its field.
+    #[cfg_attr(test, track_caller)]
     pub(super) fn instant(&mut self, name: &str) -> Option<Timestamp> {
+        self.instant_as(name, instant::read)
+    }
+
+    /// An instant in a form of its own, as `reading` reads it.
+    #[cfg_attr(test, track_caller)]
+    pub(super) fn instant_as(
+        &mut self,
+        name: &str,
+        reading: impl Fn(&str) -> Reading,
+    ) -> Option<Timestamp> {
         let text = text(self.find(name)?);
-        let (fate, raised) = self.fields.read_instant(text, self.path, &[name]);
+        let (fate, raised) = self.fields.read_instant_as(text, self.path, &[name], reading);
         self.fields.warnings.extend(raised);
         self.settle(fate)
     }
 
+    #[cfg_attr(test, track_caller)]
     fn find(&self, name: &str) -> Option<&'v Value<'a>> {
+        if sight::is_hidden(self.path, &[name]) {
+            return None;
+        }
         visited(self.members.len());
         self.members.iter().find(|(member, _)| member == name).map(|(_, value)| value)
     }

@@ -11,20 +11,24 @@ use ring::digest::{SHA256, digest};
 use super::{document::mark, work::visited};
 use crate::event::value::{Object, Value};
 
-/// The digest of a callback; `changing` are the top-level fields the provider changes at each
-/// try, and `size` is about how many bytes there are to hash.
+/// The digest of a callback; `query` is what stands beside the content, `None` for a GET, of which
+/// it is the content. `changing` are the fields the provider changes at each try, by their paths,
+/// and `size` is about how many bytes there are to hash.
 pub(super) fn of(
     source: &str,
-    query: &str,
+    query: Option<&str>,
     content: &Object<'_>,
-    changing: &[&str],
+    changing: &[&[&str]],
     size: usize,
 ) -> [u8; 16] {
-    let bytes = Vec::with_capacity(size + source.len() + query.len() + 64);
+    let bytes = Vec::with_capacity(size + source.len() + query.map_or(0, str::len) + 64);
     let mut writer = Writer { bytes, order: Vec::with_capacity(64) };
     writer.text(b's', source);
-    writer.text(b'q', query);
-    writer.members(content.iter().filter(|(name, _)| !changing.contains(&name.as_ref())));
+    match query {
+        Some(query) => writer.text(b'q', query),
+        None => writer.bytes.push(b'g'),
+    }
+    writer.members(content, changing);
     visited(writer.bytes.len());
     let digest = digest(&SHA256, &writer.bytes);
     digest.as_ref().first_chunk().copied().unwrap_or_default()
@@ -41,10 +45,20 @@ struct Writer<'v, 'a> {
     order: Vec<(u64, &'v Member<'a>)>,
 }
 
+/// Of some paths, what follows a first name.
+fn below<'p>(paths: &[&'p [&'p str]], first: &str) -> Vec<&'p [&'p str]> {
+    let below = |path: &&'p [&'p str]| match path.split_first() {
+        Some((name, rest)) if *name == first && !rest.is_empty() => Some(rest),
+        _ => None,
+    };
+    paths.iter().filter_map(below).collect()
+}
+
 // === impl Writer ===
 
 impl<'v, 'a> Writer<'v, 'a> {
-    fn value(&mut self, of: &'v Value<'a>) {
+    /// Writes a value without what stands at the paths of `hidden` in it.
+    fn value(&mut self, of: &'v Value<'a>, hidden: &[&[&str]]) {
         match of {
             Value::Null => self.bytes.push(b'n'),
             Value::Bool(true) => self.bytes.push(b't'),
@@ -53,18 +67,26 @@ impl<'v, 'a> Writer<'v, 'a> {
             Value::String(string) => self.text(b'"', string),
             Value::Array(entries) => {
                 self.bytes.push(b'[');
-                for entry in entries {
-                    self.value(entry);
+                for (at, entry) in entries.iter().enumerate() {
+                    if hidden.is_empty() {
+                        self.value(entry, &[]);
+                        continue;
+                    }
+                    let index = at.to_string();
+                    if !hidden.contains(&[index.as_str()].as_slice()) {
+                        self.value(entry, &below(hidden, &index));
+                    }
                 }
                 self.bytes.push(b']');
             }
-            Value::Object(object) => self.members(object.iter()),
+            Value::Object(object) => self.members(object, hidden),
         }
     }
 
-    fn members(&mut self, of: impl Iterator<Item = &'v Member<'a>>) {
+    fn members(&mut self, of: &'v Object<'a>, hidden: &[&[&str]]) {
         let first = self.order.len();
-        self.order.extend(of.map(|member| (mark(&member.0), member)));
+        let shown = of.iter().filter(|(name, _)| !hidden.contains(&[name.as_ref()].as_slice()));
+        self.order.extend(shown.map(|member| (mark(&member.0), member)));
         if let Some(own) = self.order.get_mut(first..) {
             own.sort_unstable_by(|(left, (left_name, _)), (right, (right_name, _))| {
                 left.cmp(right).then_with(|| {
@@ -78,7 +100,11 @@ impl<'v, 'a> Writer<'v, 'a> {
         // What the members' own objects add to the order, they take away again.
         while let Some((_, (name, of))) = self.order.get(at).copied() {
             self.text(b'k', name);
-            self.value(of);
+            if hidden.is_empty() {
+                self.value(of, &[]);
+            } else {
+                self.value(of, &below(hidden, name));
+            }
             at += 1;
         }
         self.order.truncate(first);
@@ -108,10 +134,11 @@ mod tests {
     use super::*;
     use crate::provider::document::{Callback, read};
 
-    fn digest_of(source: &str, query: &str, body: &str, changing: &[&str]) -> [u8; 16] {
+    fn digest_of(source: &str, query: &str, body: &str, changing: &[&[&str]]) -> [u8; 16] {
         let callback =
             Callback { method: "POST", query, content_type: None, body: body.as_bytes() };
-        of(source, query, &read(callback, true).expect("readable").root, changing, body.len())
+        let root = read(callback, true).expect("readable").root;
+        of(source, Some(query), &root, changing, body.len())
     }
 
     #[test]
@@ -138,7 +165,7 @@ mod tests {
 
     #[test]
     fn fields_that_change_at_each_try_are_left_out_at_the_top_only() {
-        let with = |body| digest_of("a", "", body, &["unixtime"]);
+        let with = |body| digest_of("a", "", body, &[&["unixtime"]]);
 
         assert_eq!(with(r#"{"a":1,"unixtime":"1"}"#), with(r#"{"a":1,"unixtime":"2"}"#));
         assert_ne!(with(r#"{"a":{"unixtime":"1"}}"#), with(r#"{"a":{"unixtime":"2"}}"#));

@@ -1,10 +1,12 @@
 //! The last steps every provider's event has in common: query, `extra`, and the checks of times.
 
+use std::{borrow::Cow, collections::BTreeSet};
+
 use jiff::Timestamp;
 
 use super::{
     document::parameters,
-    fields::{Fields, MAX_ID},
+    fields::{Fate, Fields, MAX_ID, text},
 };
 use crate::event::{
     Call, Data, Warning,
@@ -36,13 +38,7 @@ pub(super) fn finish<'a>(
     // The parameters of a GET are the body too, and stand in `query` whole.
     data.extra = if from_query { Object::new() } else { rest };
     if data.call.reference.is_none() {
-        data.call.reference = reference(&data.query).filter(|reference| {
-            let fits = reference.len() <= MAX_ID;
-            if !fits {
-                warnings.insert(Warning::ValueDropped);
-            }
-            fits
-        });
+        data.call.reference = reference(&data.query, &mut warnings);
     }
     if !in_order(&data.call, data.logged_at) {
         warnings.insert(Warning::TimeOrder);
@@ -55,14 +51,22 @@ pub(super) fn finish<'a>(
 }
 
 /// The query parameter `ref`, by which customers of providers without a call id correlate.
-fn reference<'a>(query: &Object<'a>) -> Option<std::borrow::Cow<'a, str>> {
+fn reference<'a>(query: &Object<'a>, warnings: &mut BTreeSet<Warning>) -> Option<Cow<'a, str>> {
     let (_, value) = query.iter().find(|(name, _)| name == "ref")?;
     let first = match value {
         Value::Array(values) => values.first()?,
         value => value,
     };
-    match first {
-        Value::String(text) if !text.trim().is_empty() => Some(text.clone()),
+    match (text(first), first) {
+        (Fate::Whole(text), _) if text.len() > MAX_ID => {
+            warnings.insert(Warning::ValueDropped);
+            None
+        }
+        (Fate::Whole(_), Value::String(text)) => Some(text.clone()),
+        (Fate::Refused(warning), _) => {
+            warnings.insert(warning);
+            None
+        }
         _ => None,
     }
 }
@@ -91,8 +95,9 @@ fn duration_fits(call: &Call<'_>, ended_derived: bool) -> bool {
         })
 }
 
-/// Whether a body identifies its call: by an id or at least one instant (`providers.md` C.3).
-pub(super) fn identifies(data: &Data<'_>) -> bool {
+/// Whether a body identifies its call: by an id or at least one instant (`providers.md` C.3), the
+/// log's only when `log_stays` the same at each try.
+pub(super) fn identifies(data: &Data<'_>, log_stays: bool) -> bool {
     let call = &data.call;
     call.id.is_some()
         || [
@@ -101,7 +106,7 @@ pub(super) fn identifies(data: &Data<'_>) -> bool {
             call.started_at,
             call.answered_at,
             call.ended_at,
-            data.logged_at,
+            data.logged_at.filter(|_| log_stays),
         ]
         .iter()
         .any(Option::is_some)

@@ -29,6 +29,8 @@ use crate::event::{
 pub(super) const RULES: Rules = Rules {
     word: "custom",
     documented: &[],
+    fields: &[],
+    times: &[],
     wrapper: None,
     changing: &[],
     zone: "UTC",
@@ -44,7 +46,7 @@ pub(super) const RULES: Rules = Rules {
 #[derive(Clone, Debug, Default)]
 pub struct Mapping {
     name: String,
-    changing: Vec<String>,
+    changing: Vec<Place>,
     /// By our name of the field, joined by dots: `call.id`, `agent.name`, `extracted`.
     rules: BTreeMap<String, Rule>,
 }
@@ -62,6 +64,8 @@ pub enum Rule {
         from: Place,
         /// Our name of a member = its name in an entry.
         members: BTreeMap<String, String>,
+        /// How the times in it are written, if not as the relay knows it.
+        format: Option<TimeFormat>,
     },
     /// It is a table of values from several places, by the names they shall have.
     Picked(BTreeMap<String, Place>),
@@ -107,6 +111,14 @@ struct Reader<'r, 'a, 's> {
     fields: &'r mut Fields<'a, 's>,
 }
 
+/// Where a list stands, its members' names, and how its times are written.
+type Listed<'s> = (&'s Place, &'s BTreeMap<String, String>, Option<&'s TimeFormat>);
+
+/// How times of this form are read.
+fn reading(format: Option<&TimeFormat>) -> impl Fn(&str) -> Reading {
+    move |text| format.map_or_else(|| instant::read(text), |format| format.read(text))
+}
+
 /// A custom source has no table of its own: its `status` map comes before this, C.8 after.
 fn no_meaning(_: &str) -> Option<Meaning> {
     None
@@ -115,9 +127,9 @@ fn no_meaning(_: &str) -> Option<Meaning> {
 // === impl Mapping ===
 
 impl Mapping {
-    /// Wraps what `config` has checked: what events call the provider, the top-level fields that
-    /// it changes when it repeats a callback, and the rules by our names.
-    pub fn new(name: String, changing: Vec<String>, rules: BTreeMap<String, Rule>) -> Self {
+    /// Wraps what `config` has checked: what events call the provider, the places that it changes
+    /// when it repeats a callback, and the rules by our names.
+    pub fn new(name: String, changing: Vec<Place>, rules: BTreeMap<String, Rule>) -> Self {
         Self { name, changing, rules }
     }
 
@@ -131,9 +143,25 @@ impl Mapping {
         self.places().next().is_some()
     }
 
-    /// The top-level fields that differ between repeats.
-    pub(super) fn changing(&self) -> impl Iterator<Item = &str> {
-        self.changing.iter().map(String::as_str)
+    /// The places that differ between repeats.
+    pub(super) fn changing(&self) -> &[Place] {
+        &self.changing
+    }
+
+    /// The paths of the fields that are read as times, each in names joined by dots.
+    pub fn times(&self) -> Vec<String> {
+        let joined = |place: &Place| place.names().join(".");
+        let times = self.rules.iter().filter_map(|(field, rule)| match rule {
+            Rule::At(at) if field.ends_with("_at") || field.starts_with("meeting.") => {
+                Some(joined(&at.from))
+            }
+            Rule::List { from, members, .. } => {
+                let member = members.get("at").or_else(|| members.get("completed_at"))?;
+                Some(format!("{}.{member}", joined(from)))
+            }
+            _ => None,
+        });
+        times.collect()
     }
 
     /// Every place that a rule reads.
@@ -154,14 +182,24 @@ impl Mapping {
 impl TimeFormat {
     /// Reads the directives of `strptime`; the error says which is none.
     pub fn directives(written: &str) -> Result<Self, String> {
-        // Written and read back: a directive that is none shows, and so does what is left out.
-        let sample = jiff::Zoned::new(Timestamp::UNIX_EPOCH, jiff::tz::TimeZone::UTC);
+        // Written and read back: a directive that is none shows, and so does what is left out, the
+        // afternoon among it.
+        const EVENING: i8 = 21;
+        let sample = Timestamp::constant(3600 * 21, 0);
+        let sample = sample.to_zoned(jiff::tz::TimeZone::UTC);
         let text = strtime::BrokenDownTime::from(&sample).to_string(written);
         let text = text.map_err(|error| error.to_string())?;
         let read = strtime::parse(written, &text).map_err(|error| error.to_string())?;
-        if read.to_timestamp().is_err() {
+        let hour = if let Ok(at) = read.to_timestamp() {
+            Some(at.to_zoned(jiff::tz::TimeZone::UTC).hour())
+        } else {
             read.to_datetime().map_err(|error| error.to_string())?;
-            read.hour().ok_or_else(|| "it reads no hour".to_owned())?;
+            read.hour()
+        };
+        match hour {
+            None => return Err("it reads no hour".to_owned()),
+            Some(EVENING) => {}
+            Some(_) => return Err("it does not tell the evening from the morning".to_owned()),
         }
         Ok(Self::Directives(written.to_owned()))
     }
@@ -179,12 +217,12 @@ impl TimeFormat {
             Self::Directives(format) => {
                 let Ok(read) = strtime::parse(format, text) else { return Reading::Unreadable };
                 if let Ok(at) = read.to_timestamp() {
-                    return Reading::Instant(at);
+                    return Reading::of(at);
                 }
                 return read.to_datetime().map_or(Reading::Unreadable, Reading::Naive);
             }
         };
-        read.map_or(Reading::Unreadable, Reading::Instant)
+        read.map_or(Reading::Unreadable, Reading::of)
     }
 }
 
@@ -360,9 +398,7 @@ impl<'a> Reader<'_, 'a, '_> {
 
     fn instant_or_log(&mut self, field: &str, stays: bool) -> Option<Timestamp> {
         let at = self.at(field)?;
-        let reading =
-            |text: &str| at.format.as_ref().map_or_else(|| instant::read(text), |f| f.read(text));
-        self.fields.instant_as(&at.from.names(), reading, stays)
+        self.fields.instant_as(&at.from.names(), reading(at.format.as_ref()), stays)
     }
 
     /// A table as it stands, or one put together.
@@ -381,7 +417,7 @@ impl<'a> Reader<'_, 'a, '_> {
     }
 
     fn outcomes(&mut self) -> Vec<Outcome<'a>> {
-        let Some((from, members)) = self.list("outcomes") else { return Vec::new() };
+        let Some((from, members, _)) = self.list("outcomes") else { return Vec::new() };
         self.fields.list(&from.names(), |entry| Outcome {
             name: members.get("name").and_then(|name| entry.text(name)),
             reason: members.get("reason").and_then(|name| entry.text(name)),
@@ -389,7 +425,7 @@ impl<'a> Reader<'_, 'a, '_> {
     }
 
     fn actions(&mut self) -> Vec<Action<'a>> {
-        let Some((from, members)) = self.list("actions") else { return Vec::new() };
+        let Some((from, members, format)) = self.list("actions") else { return Vec::new() };
         let actor = match self.rule("actions.actor") {
             Some(Rule::Constant(actor)) if actor == "human" => "human",
             _ => "agent",
@@ -398,15 +434,17 @@ impl<'a> Reader<'_, 'a, '_> {
             key: members.get("key").and_then(|name| entry.text(name)),
             actor,
             status: members.get("status").and_then(|name| entry.lower(name)),
-            completed_at: members.get("completed_at").and_then(|name| entry.instant(name)),
+            completed_at: members
+                .get("completed_at")
+                .and_then(|name| entry.instant_as(name, reading(format))),
             description: members.get("description").and_then(|name| entry.text(name)),
         })
     }
 
     fn timeline(&mut self) -> Vec<Moment<'a>> {
-        let Some((from, members)) = self.list("call.timeline") else { return Vec::new() };
+        let Some((from, members, format)) = self.list("call.timeline") else { return Vec::new() };
         let moments = self.fields.list(&from.names(), |entry| {
-            let at = members.get("at").and_then(|name| entry.instant(name));
+            let at = members.get("at").and_then(|name| entry.instant_as(name, reading(format)));
             (at, members.get("event").and_then(|name| entry.text(name)))
         });
         let moment = |(at, event_raw): (_, Option<Cow<'a, str>>)| {
@@ -448,9 +486,9 @@ impl<'s> Reader<'_, '_, 's> {
         }
     }
 
-    fn list(&self, field: &str) -> Option<(&'s Place, &'s BTreeMap<String, String>)> {
+    fn list(&self, field: &str) -> Option<Listed<'s>> {
         match self.rule(field)? {
-            Rule::List { from, members } => Some((from, members)),
+            Rule::List { from, members, format } => Some((from, members, format.as_ref())),
             Rule::Constant(_) | Rule::At(_) | Rule::Picked(_) => None,
         }
     }

@@ -15,6 +15,7 @@ mod finish;
 pub mod mapping;
 mod mobtexting;
 mod plum;
+mod sight;
 mod status;
 mod synthflow;
 mod work;
@@ -23,7 +24,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use jiff::tz::TimeZone;
 
-pub use document::{Callback, Document, Place, Unreadable};
+pub use document::{Callback, Document, Place, PlaceError, Unreadable};
 pub use mapping::Mapping;
 pub use status::fold as fold_status;
 
@@ -105,6 +106,10 @@ struct Rules {
     word: &'static str,
     /// Every documented top-level field: one of them must occur (C.0, point 4).
     documented: &'static [&'static str],
+    /// Every field that the mapper reads, by its path joined by dots, those in lists apart.
+    fields: &'static [&'static str],
+    /// The fields that are read as times, those in lists among them.
+    times: &'static [&'static str],
     /// The member that the whole body may be wrapped in.
     wrapper: Option<&'static str>,
     /// The top-level fields that change at each try (C.3).
@@ -188,16 +193,16 @@ pub fn normalise<'a>(
     let rules = settings.provider.rules();
     let Document { root, query, from_query, size, warnings } = document;
     // The parameters of a GET are its content, of which some may change at each try.
-    let beside = if from_query { "" } else { query };
-    let received = |name: &&'static str| settings.fields.get(*name).map_or(*name, String::as_str);
-    let changing: Vec<&str> =
-        rules.changing.iter().map(received).chain(settings.mapping.changing()).collect();
-    let digest = fingerprint::of(envelope.source.as_str(), beside, &root, &changing, size);
+    let beside = (!from_query).then_some(query);
+    let source = envelope.source.as_str();
+    let digest =
+        settings.with_changing(|changing| fingerprint::of(source, beside, &root, changing, size));
     let mut fields = Fields::new(settings, root, warnings);
     let mapped = (rules.map)(&mut fields);
     let mut data = finish::finish(mapped, fields, query, from_query);
     data.provider = settings.data_provider();
-    let fingerprint = finish::identifies(&data).then_some(digest);
+    // A log that is another at each try cannot tell a call from one that looks alike.
+    let fingerprint = finish::identifies(&data, rules.changing.is_empty()).then_some(digest);
     Decoded { event: CallEvent { envelope, data }, fingerprint }
 }
 
@@ -226,6 +231,16 @@ impl Provider {
     /// The header that holds the provider's static secret, where it has one; lower-case.
     pub fn auth_header(self) -> Option<&'static str> {
         self.rules().auth_header
+    }
+
+    /// The names by which `fields` of a source may rename what the mapper reads.
+    pub fn fields(self) -> &'static [&'static str] {
+        self.rules().fields
+    }
+
+    /// The names that `timezones` of a source may have, beside the last of each.
+    pub fn times(self) -> &'static [&'static str] {
+        self.rules().times
     }
 
     /// Whether a request by this method, which its source does not take, may be a probe: Plum asks
@@ -294,7 +309,7 @@ impl Settings {
     /// has made a field is none.
     fn is_credential(&self, name: &str) -> bool {
         self.provider.rules().credentials.contains(&name)
-            && !self.fields.values().any(|key| key == name)
+            && !self.fields.values().any(|key| document::path_of(key) == [name])
     }
 
     /// Whether a documented or configured field of the provider occurs.
@@ -321,6 +336,24 @@ impl Settings {
     /// Whether a top-level member of this name is one of the provider's fields under its own name.
     fn is_documented(&self, name: &str) -> bool {
         self.provider.rules().documented.contains(&name) && !self.fields.contains_key(name)
+    }
+
+    /// Calls `then` with the paths of what the provider changes at each try, as received.
+    fn with_changing<T>(&self, then: impl FnOnce(&[&[&str]]) -> T) -> T {
+        let changing = self.provider.rules().changing;
+        let own = self.mapping.changing();
+        if self.fields.is_empty() && own.is_empty() {
+            let paths: Vec<&[&str]> = changing.iter().map(std::slice::from_ref).collect();
+            return then(&paths);
+        }
+        let received = changing.iter().map(|name| match self.fields.get(*name) {
+            Some(key) => Place::new(key),
+            None => Place::new(name),
+        });
+        let places: Vec<Place> = received.chain(own.iter().cloned()).collect();
+        let names: Vec<Vec<&str>> = places.iter().map(Place::names).collect();
+        let paths: Vec<&[&str]> = names.iter().map(Vec::as_slice).collect();
+        then(&paths)
     }
 
     /// Calls `then` with the path under which the field of `path` is received.

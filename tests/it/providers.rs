@@ -173,7 +173,7 @@ call.summary = "summary"
 call.transcript = "/talk/text"
 call.legs.from = { status = "leg1", duration_seconds = "leg1_seconds" }
 call.legs.to = { status = "leg2" }
-call.timeline = { from = "history", at = "when", event = "what" }
+call.timeline = { from = "history", at = "when", event = "what", format = "unix_ms" }
 agent = { id = "/agent/id", name = "/agent/name", email = { constant = "desk@example.com" } }
 contact = { name = "/callee/name", email = "/callee/email" }
 campaign = { id = "campaign_id", name = "campaign" }
@@ -251,7 +251,7 @@ const EVERY_VALUE: &str = r#"{
     "wait": 300, "recording": "https://example.com/r", "page": "javascript:alert(1)",
     "summary": "ok", "talk": { "text": "\n hello ", "words": 1 }, "leg1": "completed",
     "leg1_seconds": 5, "leg2": "Hung",
-    "history": [{ "when": "2025-10-27T10:01:50Z", "what": "answered" }],
+    "history": [{ "when": 1761559310000, "what": "answered" }],
     "agent": { "id": 7, "name": "Bob Example", "desk": 4 }, "campaign_id": "k", "campaign": "K",
     "sequence_id": "s", "stage": "first",
     "meeting": { "from": "2025-10-28 09:00:00", "to": "2025-10-28 09:30:00", "host": "h" },
@@ -284,7 +284,7 @@ async fn every_field_of_the_event_can_be_mapped_and_nothing_else_is_lost() {
 
 // --- signatures ---
 
-/// Computed with Python's hmac module: SHA-256 under `secret`, in hex, over `c-1`.
+/// `printf %s c-1 | openssl dgst -sha256 -hmac secret -r`
 const SIGNED_C1: &str = "a100a5424bb71d25e03a16053b72b17ee72c4838482347753df4478c17af6c86";
 
 fn signed_by_id(url_token: &str) -> Setup {
@@ -380,6 +380,136 @@ async fn a_challenge_of_mobtexting_is_echoed_once_its_credentials_passed_and_mak
     for state in ["routed", "unrouted", "quarantined"] {
         assert_eq!(events(&relay, state).await, 0);
     }
+}
+
+#[tokio::test]
+async fn a_challenge_and_a_result_of_mobtexting_need_its_bearer_token_too() {
+    let relay = Setup::new()
+        .source(
+            "provider = \"mobtexting\"\nauth = [{ kind = \"url-token\", token = \"0ur-t0ken\" }, \
+             { kind = \"bearer\", token = \"b34rer\" }]",
+        )
+        .start()
+        .await;
+    let challenge = r#"{"validation_key":"k","challenge":"a234qwe"}"#;
+    let result = r#"{"status":"BUSY","mid":"7"}"#;
+    let bearer = [("authorization", "Bearer b34rer")];
+
+    for refused in [&[][..], &[("authorization", "Bearer other")][..]] {
+        for body in [challenge, result] {
+            let answer = send(&relay, Method::POST, "/0ur-t0ken", refused, body).await;
+            assert_eq!(answer.status, 401);
+            assert!(!answer.body.contains("a234qwe"), "{}", answer.body);
+        }
+    }
+    let echo = send(&relay, Method::POST, "/0ur-t0ken", &bearer, challenge).await;
+    assert_eq!((echo.status.as_u16(), echo.body.as_str()), (200, r#"{"challenge":"a234qwe"}"#));
+    assert_eq!(send(&relay, Method::POST, "/wrong", &bearer, challenge).await.status, 401);
+    assert_eq!(send(&relay, Method::POST, "/0ur-t0ken", &bearer, result).await.status, 200);
+    assert_eq!(events(&relay, "unrouted").await, 1);
+}
+
+#[tokio::test]
+async fn a_probe_of_plum_passes_by_whatever_its_url_can_hold() {
+    for (auth, right, header, wrong) in [
+        (
+            "{ kind = \"url-token\", token = \"t0ken\", param = \"key\" }",
+            "?key=t0ken",
+            "",
+            "?key=other",
+        ),
+        (
+            "{ kind = \"body-field\", field = \"token\", secret = \"t0ken\" }",
+            "?token=t0ken",
+            "",
+            "?token=other",
+        ),
+        // relay:s3cret, as a client sends what stands before the host of a URL.
+        (
+            "{ kind = \"basic\", username = \"relay\", password = \"s3cret\" }",
+            "",
+            "Basic cmVsYXk6czNjcmV0",
+            "",
+        ),
+    ] {
+        let setup = Setup::new().source(&format!("provider = \"plum\"\nauth = {auth}"));
+        let relay = setup.start().await;
+        let headers = [("authorization", header)];
+        let headers = if header.is_empty() { &headers[..0] } else { &headers[..] };
+        for method in [Method::GET, Method::HEAD] {
+            let answer = send(&relay, method.clone(), right, headers, "").await;
+            assert_eq!(answer.status, 200, "{method} {auth}");
+            let stranger = send(&relay, method.clone(), wrong, &[], "").await;
+            assert_eq!(stranger.status, 401, "{method} {auth}");
+        }
+        assert_eq!(events(&relay, "quarantined").await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_head_makes_no_event_also_where_a_get_does() {
+    let relay = Setup::new()
+        .source(
+            "provider = \"plum\"\nmethods = [\"POST\", \"GET\"]\n\
+             auth = { kind = \"url-token\", token = \"0ur-t0ken\" }",
+        )
+        .start()
+        .await;
+
+    let probe = send(&relay, Method::HEAD, "/0ur-t0ken?ref=7", &[], "").await;
+    let fields = send(&relay, Method::HEAD, "/0ur-t0ken?status=completed", &[], "").await;
+    assert_eq!((probe.status.as_u16(), fields.status.as_u16()), (200, 405));
+    for state in ["routed", "unrouted", "quarantined"] {
+        assert_eq!(events(&relay, state).await, 0);
+    }
+    let got = send(&relay, Method::GET, "/0ur-t0ken?status=completed", &[], "").await;
+    assert_eq!(got.status, 200);
+    assert_eq!(events(&relay, "unrouted").await, 1);
+}
+
+// --- what cannot be read ---
+
+/// Each reason of the closed list, by a body that has it.
+#[tokio::test]
+async fn every_reason_is_kept_with_its_bytes_acked_and_one_event_when_repeated() {
+    let target = Target::answering(200).await;
+    let source = "provider = \"plum\"\nauth = { kind = \"url-token\", token = \"0ur-t0ken\" }\n\
+                  repair_json = false";
+    let relay = Setup::new().source(source).target("crm", &target, "").start().await;
+    let deep = format!("{{\"status\":{}1{}}}", "[".repeat(70), "]".repeat(70));
+    let many = format!("{{\"status\":[{}1]}}", "1,".repeat(10_001));
+    let bodies = [
+        ("empty", " \n"),
+        ("not_json", "{\"status\":completed}"),
+        ("not_an_object", "[{\"status\":\"completed\"}]"),
+        ("unrecognised", "{\"hello\":\"world\"}"),
+        ("too_deep", &deep),
+        ("too_many_fields", &many),
+        ("duplicate_key", "{\"status\":\"completed\",\"status\":\"failed\"}"),
+        ("unsupported", "<result>completed</result>"),
+    ];
+    let mut ids = Vec::new();
+    for (reason, body) in &bodies {
+        let first = send(&relay, Method::POST, "/0ur-t0ken?ref=1", &[], body).await;
+        let again = send(&relay, Method::POST, "/0ur-t0ken?ref=1", &[], body).await;
+        let other = send(&relay, Method::POST, "/0ur-t0ken?ref=2", &[], body).await;
+        assert_eq!(first.status, 200, "{reason}");
+        assert_eq!(first.id(), again.id(), "{reason}");
+        assert_ne!(first.id(), other.id(), "{reason}: the query is part of it");
+        ids.push(first.id());
+    }
+    assert_eq!(events(&relay, "quarantined").await, 2 * u64::try_from(bodies.len()).unwrap());
+    assert_eq!(bodies.len(), hookswitch::provider::Unreadable::ALL.len());
+
+    for ((reason, body), id) in bodies.iter().zip(&ids) {
+        let admin = relay.admin(&format!("/api/v1/events/{id}"));
+        let event = client().get(&admin).send().await.unwrap().text().await.unwrap();
+        let event: Value = serde_json::from_str(&event).unwrap();
+        assert_eq!(event["reason"], **reason, "{event:#}");
+        let raw = client().get(format!("{admin}/raw")).send().await.unwrap();
+        assert_eq!(raw.text().await.unwrap(), **body, "{reason}");
+    }
+    assert_eq!(target.got().len(), 0);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use form_urlencoded::parse as parse_query;
 
-use super::{Body, Denied, Head, Scheme, is_get, matched};
+use super::{Body, Denied, Head, Scheme, has_no_body, matched};
 use crate::{
     event::value::{AsObject, Value},
     provider::{Document, Place, Unreadable},
@@ -21,7 +21,7 @@ pub(super) fn check(
     head: &Head<'_>,
     body: Body<'_, '_>,
 ) -> Result<(), Denied> {
-    if is_get(head.method) {
+    if has_no_body(head.method) {
         let mut sent = parse_query(head.query.as_bytes()).filter(|(name, _)| field.is_key(name));
         let (_, first) = sent.next().ok_or(Denied::Missing)?;
         if sent.next().is_some() {
@@ -58,7 +58,7 @@ pub fn masked(
     if fields.is_empty() || raw.is_empty() {
         return None;
     }
-    if is_get(method) {
+    if has_no_body(method) {
         // Nobody has read this body, so nobody can say what is in it.
         return Some(Vec::new());
     }

@@ -87,6 +87,7 @@ impl Hmac {
     pub(super) fn check_head(&self, head: &Head<'_>) -> Result<(), Denied> {
         let sent = self.signature.sent(head)?;
         self.signature.written(sent)?;
+        self.signature.signed.check_head(head)?;
         self.signature.stamp(head, sent).map(drop)
     }
 

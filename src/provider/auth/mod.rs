@@ -242,7 +242,7 @@ impl Scheme {
     fn is_in_query(&self, method: &str, name: &str) -> bool {
         match self {
             Self::UrlToken { param, .. } => param.as_deref() == Some(name),
-            Self::BodyField { field, .. } => is_get(method) && field.is_key(name),
+            Self::BodyField { field, .. } => has_no_body(method) && field.is_key(name),
             Self::Basic { .. } | Self::Bearer { .. } | Self::Header { .. } | Self::Hmac(_) => false,
         }
     }
@@ -251,6 +251,11 @@ impl Scheme {
 /// Whether the query is the body.
 fn is_get(method: &str) -> bool {
     method.eq_ignore_ascii_case("GET")
+}
+
+/// Whether whatever the request says is in its head: a GET, or a probe by HEAD.
+fn has_no_body(method: &str) -> bool {
+    is_get(method) || method.eq_ignore_ascii_case("HEAD")
 }
 
 /// Whether `pair` is the user's name, one of `separators`, and an accepted password. The name may

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use http::HeaderName;
 
-use super::{Body, Denied, Head, single};
+use super::{Body, Denied, Head, is_get, single};
 use crate::{
     event::value::Value,
     provider::{Document, Place, Unreadable},
@@ -72,6 +72,14 @@ impl Template {
         self.0.contains(&Part::Timestamp)
     }
 
+    /// Whether the headers that are signed are there, once.
+    pub(super) fn check_head(&self, head: &Head<'_>) -> Result<(), Denied> {
+        self.0.iter().try_for_each(|part| match part {
+            Part::Header(name) => single(head.headers, name).map(drop),
+            Part::Text(_) | Part::Body | Part::Timestamp | Part::Json(_) => Ok(()),
+        })
+    }
+
     /// The bytes that were signed, in pieces. `timestamp` is the text of the signature's instant.
     pub(super) fn signed<'b>(
         &'b self,
@@ -82,12 +90,11 @@ impl Template {
         let piece = |part: &'b Part| -> Result<Cow<'b, [u8]>, Denied> {
             Ok(match part {
                 Part::Text(text) => Cow::Borrowed(text.as_bytes()),
+                // Of a GET the query is the body.
+                Part::Body if is_get(head.method) => Cow::Borrowed(head.query.as_bytes()),
                 Part::Body => Cow::Borrowed(body.raw),
                 Part::Timestamp => Cow::Borrowed(timestamp.ok_or(Denied::SignedValueMissing)?),
-                Part::Header(name) => match single(head.headers, name) {
-                    Err(Denied::Missing) => return Err(Denied::SignedValueMissing),
-                    value => Cow::Borrowed(value?),
-                },
+                Part::Header(name) => Cow::Borrowed(single(head.headers, name)?),
                 Part::Json(place) => Cow::Owned(value_at(body.document, place)?),
             })
         };
@@ -124,10 +131,11 @@ impl Part {
             Some(("header", name)) => {
                 name.parse().map(Self::Header).map_err(|_| TemplateError::Header(name.to_owned()))
             }
-            Some(("json", pointer)) if pointer.starts_with('/') => {
-                Ok(Self::Json(Place::new(pointer)))
-            }
-            Some(("json", pointer)) => Err(TemplateError::Pointer(pointer.to_owned())),
+            Some(("json", pointer)) => Place::read(pointer)
+                .ok()
+                .filter(|_| pointer.starts_with('/'))
+                .map(Self::Json)
+                .ok_or_else(|| TemplateError::Pointer(pointer.to_owned())),
             _ => Err(TemplateError::Unknown(name.to_owned())),
         }
     }

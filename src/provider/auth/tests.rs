@@ -53,6 +53,14 @@ fn basic_passes_in_any_case_of_its_word_with_or_without_padding() {
     for sent in ["Basic cmVsYXk6czNjcmV0", "basic cmVsYXk6czNjcmV0", "BASIC  cmVsYXk6czNjcmV0"] {
         assert_eq!(check(basic(), &[("authorization", sent)], None, ""), Ok(()), "{sent}");
     }
+    // The pair of RFC 7617: test and 123£.
+    let of_the_rfc = Scheme::Basic {
+        username: "test".to_owned(),
+        password: secrets(&["123£"]),
+        form: BasicForm::Standard,
+    };
+    let sent = [("authorization", "Basic dGVzdDoxMjPCow==")];
+    assert_eq!(check(of_the_rfc, &sent, None, ""), Ok(()));
     // relay:s3cre / rela:s3cret / no colon / not base64 / another scheme
     for (sent, denied) in [
         ("Basic cmVsYXk6czNjcmU=", Denied::Wrong),
@@ -71,9 +79,19 @@ fn basic_passes_in_any_case_of_its_word_with_or_without_padding() {
 fn a_bearer_token_passes_and_a_longer_or_shorter_one_does_not() {
     let bearer = || Scheme::Bearer { token: secrets(&["abc"]) };
     assert_eq!(check(bearer(), &[("authorization", "Bearer abc")], None, ""), Ok(()));
-    for sent in ["Bearer abcd", "Bearer ab", "Bearer "] {
-        assert!(check(bearer(), &[("authorization", sent)], None, "").is_err(), "{sent}");
+    assert_eq!(check(bearer(), &[("authorization", "bearer abc")], None, ""), Ok(()));
+    for (sent, denied) in [
+        ("Bearer abcd", Denied::Wrong),
+        ("Bearer ab", Denied::Wrong),
+        ("Bearer ", Denied::Wrong),
+        ("Basic YWJjOmFiYw==", Denied::Missing),
+        ("abc", Denied::Missing),
+    ] {
+        assert_eq!(check(bearer(), &[("authorization", sent)], None, ""), Err(denied), "{sent}");
     }
+    assert_eq!(check(bearer(), &[], None, ""), Err(Denied::Missing));
+    let twice = [("authorization", "Bearer abc"), ("authorization", "Bearer abc")];
+    assert_eq!(check(bearer(), &twice, None, ""), Err(Denied::Doubled));
 }
 
 #[test]
@@ -117,12 +135,13 @@ fn the_parameter_that_authenticates_is_taken_out_of_the_query_and_nothing_else_i
 fn loose() -> Scheme {
     Scheme::Basic {
         username: "relay".to_owned(),
-        password: secrets(&["s3cret", "s>?"]),
+        password: secrets(&["s3cret", "s>?", "s3cr", "s>?x"]),
         form: BasicForm::Loose,
     }
 }
 
-/// Each written with Python's base64 module.
+/// Each is `printf %s 'relay/s3cret' | base64`, without the padding where it has none, and with
+/// `| tr +/ -_` in the URL-safe alphabet.
 #[test]
 fn clouddials_pair_passes_in_every_form_its_documents_leave_open() {
     for sent in [
@@ -134,6 +153,11 @@ fn clouddials_pair_passes_in_every_form_its_documents_leave_open() {
         "cmVsYXk6cz4_", // and in the URL-safe one
         "cmVsYXkvcz4_",
         "Basic cmVsYXkvcz4_",
+        "cmVsYXkvczNjcg==", // relay/s3cr, padded and not
+        "cmVsYXkvczNjcg",
+        "cmVsYXk6czNjcg==",
+        "Basic cmVsYXk6czNjcg",
+        "cmVsYXkvcz4_eA==", // relay/s>?x in the URL-safe alphabet, padded
     ] {
         assert_eq!(check(loose(), &[("authorization", sent)], None, ""), Ok(()), "{sent}");
     }
@@ -217,8 +241,8 @@ fn synthflow() -> Scheme {
     hmac(Signature::synthflow(), &["whsec_dGVzdC1zZWNyZXQ", "old-secret"])
 }
 
-/// Computed with Python's hmac module over 3f0f6f0e-52c5-4c0a-9d63-0d5f5f8c1a11, with the two
-/// secrets in turn.
+/// `printf %s 3f0f6f0e-52c5-4c0a-9d63-0d5f5f8c1a11 | openssl dgst -sha256 -hmac SECRET -binary |
+/// base64`, with the two secrets in turn.
 const SYNTHFLOW_SIGNED: [&str; 2] = [
     "Bv5KARysF4Yvb5q6OdrMfv4aYZpSht2P59iwNY2WKLk=",
     "YKRBRziqWqIpL1B/w/VC3qQsDN4V357Z1M6gZyut3Zk=",
@@ -247,7 +271,7 @@ fn synthflow_is_refused_for_another_call_and_in_two_spellings_at_once() {
     let [signed, older] = SYNTHFLOW_SIGNED;
     let body = synthflow_body(r#""3f0f6f0e-52c5-4c0a-9d63-0d5f5f8c1a11""#);
     let header = |value| [("http_synthflow_signature", value)];
-    // The first is that of a call whose id ends in 12.
+    // The first is that of a call whose id ends in 12, made as the others are with the first secret.
     for wrong in ["NGPkyDgT32YVETjHMzZoUg5oUhpjrxDxkGLtgelQJN0=", "", "AAAA", "not base64"] {
         assert_eq!(verify(&synthflow(), &header(wrong), &body, 0), Err(Denied::Wrong), "{wrong}");
     }
@@ -283,7 +307,7 @@ fn a_body_without_the_signed_value_is_not_authentic() {
 
 #[test]
 fn a_number_is_signed_by_its_digits() {
-    // Computed with Python's hmac module over 918000000100.
+    // printf %s 918000000100 | openssl dgst -sha256 -hmac k -binary | base64
     let scheme = hmac(signature(&["sig"], Encoding::Base64, "{json:/id}"), &["k"]);
     let sent = [("sig", "ANze/Ua41PV3c3eyoiQbJ8NDHksWdc+1BRtUQ98GJzk=")];
 
@@ -292,8 +316,10 @@ fn a_number_is_signed_by_its_digits() {
     assert_eq!(verify(&scheme, &sent, r#"{"id":9.18000000100e11}"#, 0), Err(Denied::Wrong));
 }
 
-/// Schemes of `providers.md` B.1 with signatures over [`BODY`] at [`SIGNED_AT`], each computed
-/// with Python's hmac module.
+/// Schemes of `providers.md` B.1 with signatures over [`BODY`] at [`SIGNED_AT`]. Each was made by
+/// `printf %s 'SIGNED' | openssl dgst -sha256 -hmac SECRET -r`, where SIGNED is what the template
+/// says with its parts filled in (`v0:1761559301:{"event":…}`), with `-sha1` and `-sha512` where
+/// the scheme has these, and `-binary | base64` in place of `-r` where it is base64.
 fn signed_by_others() -> Vec<(Scheme, Vec<(&'static str, &'static str)>)> {
     let zoom = Signature {
         prefix: "v0=".to_owned(),
@@ -404,6 +430,33 @@ fn signatures_of_many_shapes_pass_and_fail_with_one_byte_changed() {
     }
 }
 
+/// A signature of an empty body would open every GET.
+#[test]
+fn the_body_of_a_get_that_is_signed_is_its_query() {
+    // printf %s 'id=c-1&status=completed' | openssl dgst -sha256 -hmac k -r, and of nothing
+    const SIGNED: &str = "501bdaa61904f2c0429993d45a2befa6c1aeed4ee3045ac3ac063b9d931072bb";
+    const OF_NOTHING: &str = "8bb990c40a7d61cb97597a942125025be50ac8beb74436e3735b98893a7f6620";
+    let scheme = hmac(signature(&["x-sig"], Encoding::Hex, "{body}"), &["k"]);
+    let get = |signed: &str, query: &str| {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-sig", signed.parse().unwrap());
+        let head = Head { method: "GET", headers: &headers, path_token: None, query };
+        let body = Body { raw: b"", document: Err(Unreadable::Empty) };
+        check_body(std::slice::from_ref(&scheme), &head, body, Timestamp::UNIX_EPOCH)
+    };
+
+    assert_eq!(get(SIGNED, "id=c-1&status=completed"), Ok(()));
+    assert_eq!(get(SIGNED, "id=c-2&status=completed"), Err(Denied::Wrong));
+    assert_eq!(get(OF_NOTHING, "id=c-1&status=completed"), Err(Denied::Wrong));
+    assert_eq!(get(OF_NOTHING, ""), Ok(()));
+}
+
+#[test]
+fn a_signed_header_that_is_not_there_is_a_missing_credential() {
+    let scheme = hmac(signature(&["x-sig"], Encoding::Hex, "{header:x-id}.{body}"), &["k"]);
+    assert_eq!(verify(&scheme, &[("x-sig", "00")], "{", 0), Err(Denied::Missing));
+}
+
 #[test]
 fn a_signature_with_an_instant_holds_within_its_tolerance_either_way() {
     let stamped =
@@ -444,6 +497,7 @@ fn a_template_names_something_of_the_request_that_exists() {
         ("body}", TemplateError::Unclosed),
         ("{bodi}", TemplateError::Unknown("bodi".to_owned())),
         ("{json:call/id}", TemplateError::Pointer("call/id".to_owned())),
+        ("{json:/a~2}", TemplateError::Pointer("/a~2".to_owned())),
         ("{header:}", TemplateError::Header(String::new())),
         ("{header:a b}", TemplateError::Header("a b".to_owned())),
     ] {
@@ -489,9 +543,9 @@ fn a_field_of_the_body_passes_in_json_and_in_a_form() {
 #[test]
 fn of_a_get_the_field_is_a_parameter_that_is_taken_out_of_the_query() {
     let schemes = [token("auth[token]")];
-    let check = |query: &str| {
+    let by = |method: &str, query: &str| {
         let headers = HeaderMap::new();
-        let head = Head { method: "GET", headers: &headers, path_token: None, query };
+        let head = Head { method, headers: &headers, path_token: None, query };
         check_body(
             &schemes,
             &head,
@@ -500,7 +554,11 @@ fn of_a_get_the_field_is_a_parameter_that_is_taken_out_of_the_query() {
         )
     };
 
+    let check = |query: &str| by("GET", query);
     assert_eq!(check("id=1&auth%5Btoken%5D=t0k%2Fen"), Ok(()));
+    assert_eq!(by("HEAD", "auth[token]=t0k/en"), Ok(()));
+    assert_eq!(by("HEAD", "auth[token]=t0k"), Err(Denied::Wrong));
+    assert_eq!(by("POST", "auth[token]=t0k/en"), Err(Denied::Missing));
     assert_eq!(check("auth.token=t0k/en"), Ok(()));
     assert_eq!(check("auth.token=t0k/en&auth[token]=t0k/en"), Err(Denied::Doubled));
     assert_eq!(check("auth.token=t0k"), Err(Denied::Wrong));

@@ -57,6 +57,17 @@ pub struct Document<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place(Vec<String>);
 
+/// Why a text names no place in a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlaceError {
+    /// A tilde of a JSON pointer before neither 0 nor 1 (RFC 6901).
+    #[error("a tilde is written ~0, and ~1 stands for a slash")]
+    Escape,
+    /// It has more than [`MAX_DEPTH`] names, and no body is read so deep.
+    #[error("it is deeper than any body that is read")]
+    TooDeep,
+}
+
 /// Why a body could not be read: the closed list of `providers.md` C.0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Unreadable {
@@ -199,30 +210,12 @@ pub(super) fn parameters<'a>(query: &'a str, warnings: &mut BTreeSet<Warning>) -
 // === impl Document ===
 
 impl<'a> Document<'a> {
-    /// The string at a place of the body, as a JSON pointer (`/token`, `/call/call_id`).
-    pub fn text_at(&self, pointer: &str) -> Option<&str> {
-        match find_at(&self.root, pointer)? {
-            Value::String(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    /// Whether anything stands at a place of the body, whatever its type.
-    pub fn has(&self, pointer: &str) -> bool {
-        find_at(&self.root, pointer).is_some()
-    }
-
-    /// Takes a value out of the body: a credential, before anything else sees the body.
-    pub fn remove(&mut self, pointer: &str) -> Option<Value<'a>> {
-        pointer.starts_with('/').then(|| Place::new(pointer)).and_then(|at| self.remove_at(&at))
-    }
-
     /// Whatever stands at a place.
     pub(super) fn at(&self, place: &Place) -> Option<&Value<'a>> {
         find(&self.root, &place.names())
     }
 
-    /// Takes out whatever stands at a place.
+    /// Takes out whatever stands at a place: a credential, before anything else sees the body.
     pub(super) fn remove_at(&mut self, place: &Place) -> Option<Value<'a>> {
         remove(&mut self.root, &place.0)
     }
@@ -257,6 +250,23 @@ fn descend<'a>(value: &mut Value<'a>, path: &[String]) -> Option<Value<'a>> {
 // === impl Place ===
 
 impl Place {
+    /// Reads what a person wrote: a form key or, behind a slash, a JSON pointer that can occur.
+    pub fn read(written: &str) -> Result<Self, PlaceError> {
+        let escaped = |rest: &str| rest.starts_with(['0', '1']);
+        if written.starts_with('/') && !written.split('~').skip(1).all(escaped) {
+            return Err(PlaceError::Escape);
+        }
+        let names = if written.starts_with('/') {
+            written.matches('/').count()
+        } else {
+            1 + written.matches(['[', '.']).count()
+        };
+        if names > MAX_DEPTH {
+            return Err(PlaceError::TooDeep);
+        }
+        Ok(Self::new(written))
+    }
+
     /// Reads a form key or, behind a slash, a JSON pointer.
     pub fn new(written: &str) -> Self {
         Self(path_of(written).into_iter().map(Cow::into_owned).collect())
@@ -285,13 +295,6 @@ pub(super) fn find<'v, 'a>(root: &'v Object<'a>, path: &[&str]) -> Option<&'v Va
         Value::Array(entries) => entries.get(name.parse::<usize>().ok()?),
         _ => None,
     })
-}
-
-/// Follows a JSON pointer (RFC 6901).
-fn find_at<'v, 'a>(root: &'v Object<'a>, pointer: &str) -> Option<&'v Value<'a>> {
-    let names: Vec<_> = pointer.strip_prefix('/')?.split('/').map(unescape).collect();
-    let path: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
-    find(root, &path)
 }
 
 /// The path that a key in relay.toml means: a JSON pointer, else what a form would nest it to.

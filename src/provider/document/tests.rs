@@ -337,7 +337,8 @@ fn the_query_of_a_get_is_its_body() {
     };
     let document = read(callback, true).expect("readable");
 
-    assert_eq!(document.text_at("/endat"), Some("2021-04-09 16:27:55"));
+    let endat = Value::String("2021-04-09 16:27:55".into());
+    assert_eq!(document.at(&Place::new("/endat")), Some(&endat));
     assert!(document.from_query);
     assert!(document.warnings.is_empty());
 }
@@ -366,13 +367,25 @@ fn values_are_found_and_removed_by_pointer() {
     let callback = Callback { method: "POST", query: "", content_type: None, body: text };
     let mut document = read(callback, true).expect("readable");
 
-    assert_eq!(document.text_at("/a~1b/~0"), Some("x"));
-    assert_eq!(document.text_at("/list/0/token"), Some("t"));
-    assert_eq!(document.text_at("/n"), None);
-    assert!(document.has("/n") && !document.has("/m") && !document.has("token"));
-    assert_eq!(document.remove("/token"), Some(Value::String("s3cret".into())));
-    assert_eq!(document.remove("/token"), None);
-    assert_eq!(document.remove("/a~1b/~0"), Some(Value::String("x".into())));
+    let place = |pointer: &str| Place::read(pointer).expect("a pointer");
+    assert_eq!(document.at(&place("/a~1b/~0")), Some(&Value::String("x".into())));
+    assert_eq!(document.at(&place("/list/0/token")), Some(&Value::String("t".into())));
+    assert_eq!(document.at(&place("/n")), Some(&Value::Number("1".into())));
+    assert_eq!(document.at(&place("/m")), None);
+    assert_eq!(document.remove_at(&place("/token")), Some(Value::String("s3cret".into())));
+    assert_eq!(document.remove_at(&place("/token")), None);
+    assert_eq!(document.remove_at(&place("/a~1b/~0")), Some(Value::String("x".into())));
+}
+
+#[test]
+fn what_can_stand_in_no_body_is_no_place() {
+    for pointer in ["/a~2b", "/a~", "/~"] {
+        assert_eq!(Place::read(pointer), Err(PlaceError::Escape), "{pointer}");
+    }
+    assert!(Place::read("a~2b").is_ok());
+    assert!(Place::read(&"/a".repeat(64)).is_ok());
+    assert_eq!(Place::read(&"/a".repeat(65)), Err(PlaceError::TooDeep));
+    assert_eq!(Place::read(&format!("a{}", "[a]".repeat(64))), Err(PlaceError::TooDeep));
 }
 
 /// Bodies made to hurt: each is refused or read, the same each time, in work that grows with its

@@ -10,6 +10,79 @@ use allocation_counter::measure;
 use super::*;
 use crate::provider::work;
 
+/// A mapping that reads every kind of field there is, each from a place of its own name.
+fn custom() -> Settings {
+    use mapping::{At, Rule, TimeFormat};
+    let at = |place: &str, format: Option<TimeFormat>| {
+        Rule::At(At { from: Place::new(place), ext: None, format, words: BTreeMap::new() })
+    };
+    let list = |from: &str, members: &[(&str, &str)]| Rule::List {
+        from: Place::new(from),
+        members: members.iter().map(|(ours, own)| ((*ours).into(), (*own).into())).collect(),
+        format: None,
+    };
+    let directives = TimeFormat::directives("%d/%m/%Y %H:%M:%S").expect("directives");
+    let rules = [
+        ("call.id", at("id", None)),
+        ("call.reference", at("/deep/er/reference", None)),
+        ("call.from", at("from", None)),
+        ("call.to", at("to", None)),
+        ("call.status", at("status", None)),
+        ("call.reason", at("reason", None)),
+        ("call.direction", at("direction", None)),
+        ("call.answered_by", at("answered", None)),
+        ("call.queued_at", at("queued", None)),
+        ("call.started_at", at("started", Some(TimeFormat::UnixMilliseconds))),
+        ("call.answered_at", at("picked_up", Some(TimeFormat::Rfc2822))),
+        ("call.ended_at", at("ended", Some(directives))),
+        ("call.duration_seconds", at("seconds", None)),
+        ("call.recording_url", at("url", None)),
+        ("call.transcript", at("talk", None)),
+        ("call.timeline", list("events", &[("at", "timestamp"), ("event", "event")])),
+        ("outcomes", list("outcomes", &[("name", "event"), ("reason", "timestamp")])),
+        ("actions", list("actions", &[("key", "event"), ("completed_at", "timestamp")])),
+        ("extracted", Rule::Picked([("zip".to_owned(), Place::new("zip"))].into())),
+        ("analysis", at("analysis", None)),
+    ];
+    let rules = rules.into_iter().map(|(field, rule)| (field.to_owned(), rule)).collect();
+    let mapping = Arc::new(Mapping::new("own".to_owned(), vec![Place::new("/sent/at")], rules));
+    Settings { mapping, repair_json: true, ..Settings::of(Provider::Custom) }
+}
+
+/// How the source of each provider is read, and the paths of its fields.
+fn sources() -> Vec<(Settings, Vec<Vec<&'static str>>)> {
+    let own = |provider: &Provider| (Settings::of(*provider), nothing_is_lost::fields(*provider));
+    let of_custom = [
+        "id",
+        "from",
+        "to",
+        "status",
+        "reason",
+        "direction",
+        "answered",
+        "queued",
+        "started",
+        "picked_up",
+        "ended",
+        "seconds",
+        "url",
+        "talk",
+        "events",
+        "outcomes",
+        "zip",
+        "analysis",
+    ];
+    let mut paths: Vec<_> = of_custom.into_iter().map(|name| vec![name]).collect();
+    paths.push(vec!["deep", "er", "reference"]);
+    let mut sources: Vec<_> = Provider::ALL.iter().map(own).chain([(custom(), paths)]).collect();
+    for (settings, paths) in &mut sources {
+        // By a field that no document names alone, no body is recognised.
+        let documented = settings.provider.rules().documented;
+        paths.retain(|path| documented.is_empty() || documented.contains(&path[0]));
+    }
+    sources
+}
+
 /// A shape of body, and what becomes of it.
 struct Shape {
     name: &'static str,
@@ -99,6 +172,8 @@ fn shapes() -> Vec<Shape> {
         shape("one long masked number", 256 * KIB, None, |field, n| format!("{{\"{field}\":{}X}}", "9".repeat(n)).into()),
         shape("numbers that are none",  256 * KIB, Some(NotJson), |field, n| format!("{{\"{field}\":{}-}}", "9X".repeat(n / 2)).into()),
         shape("broken UTF-8 in a string", 64 * KIB, None, |field, n| { let mut body = text(field, &"?".repeat(n)); for byte in &mut body { if *byte == b'?' { *byte = 0xFF; } } body }),
+        shape("NULs in a form",         64 * KIB, None, |field, n| format!("{field}={}", "%00".repeat(n / 3)).into()),
+        Shape { content_type: MULTIPART, ..shape("NULs, controls and broken UTF-8 in a part", 64 * KIB, None, |field, n| { let mut body = part(field, &"\0\u{1}?".repeat(n / 3)).into_bytes(); for byte in &mut body { if *byte == b'?' { *byte = 0xFF; } } body.extend_from_slice(b"--x--\r\n"); body }) },
         shape("broken UTF-8 in a form", 64 * KIB, None, |field, n| format!("{field}={}", "%ff%c3".repeat(n / 6)).into()),
         shape("nothing but broken UTF-8", 64 * KIB, Some(Unrecognised), |_, n| vec![0xFF; n]),
         shape("opening braces",         64 * KIB, Some(NotJson), |_, n| vec![b'{'; n]),
@@ -166,9 +241,8 @@ fn check(
 fn hostile_bytes_have_their_outcome_in_linear_work_with_every_provider() {
     // What is made once and kept is not the first body's cost.
     crate::event::number::load_plans();
-    for provider in Provider::ALL {
-        let settings = Settings::of(*provider);
-        let field = provider.rules().documented[0];
+    for (settings, paths) in sources() {
+        let field = settings.provider.rules().documented.first().unwrap_or(&paths[0][0]);
         for Shape { name, size, body, content_type, outcome } in shapes() {
             let bodies = [size / 4, size / 2, size].map(|size| body(field, size));
             for seen in check(&settings, content_type, name, bodies) {
@@ -182,9 +256,8 @@ fn hostile_bytes_have_their_outcome_in_linear_work_with_every_provider() {
 #[test]
 fn long_texts_in_any_field_are_read_in_linear_work() {
     crate::event::number::load_plans();
-    for provider in Provider::ALL {
-        let settings = Settings::of(*provider);
-        for path in nothing_is_lost::fields(*provider) {
+    for (settings, paths) in sources() {
+        for path in paths {
             for filling in
                 ["x", "9", "+", " ", "<", "0:", "https://a", "2025-10-27T10:00:00.0", "{\"a\":"]
             {
@@ -202,6 +275,142 @@ fn long_texts_in_any_field_are_read_in_linear_work() {
                     assert!(seen.is_ok(), "{name}");
                 }
             }
+        }
+    }
+}
+
+/// Every field gets what JSON allows and few readers expect.
+#[test]
+fn strange_values_in_any_field_are_dropped_or_kept_and_never_lost() {
+    let digits = "1234567890123456789012345678901234567890";
+    for (settings, paths) in sources() {
+        for path in paths {
+            for value in [
+                "1e400",
+                "-1e400",
+                digits,
+                "-0",
+                "1E+2",
+                "\"\\u0000\"",
+                "\"\\ud800\"",
+                "[[]]",
+                "[{}]",
+            ] {
+                let open: String = path.iter().map(|name| format!("{{\"{name}\":")).collect();
+                let body = format!("{open}{value}{}", "}".repeat(path.len()));
+                let decoded = decoded(&settings, post("", &body)).expect("readable");
+                let event = decoded.event.to_json().expect("serialises");
+                let event = String::from_utf8(event).expect("text");
+                let sent = match value {
+                    "\"\\ud800\"" => "\u{fffd}",
+                    value => value,
+                };
+                assert!(event.contains(sent), "{value} at {path:?}: {event}");
+            }
+        }
+    }
+    let body = r#"{"call":{"status":"completed","duration":1e400}}"#;
+    let decoded = decoded(&Settings::of(Provider::Synthflow), post("", body)).expect("readable");
+    assert_eq!(decoded.event.data.call.duration_seconds, None);
+    assert!(decoded.event.data.warnings.contains(&crate::event::Warning::ValueDropped));
+}
+
+fn moments(count: usize) -> String {
+    let entry = |at| format!("{{\"event\":\"dialing\",\"timestamp\":{}}},", 1_761_558_000 + at);
+    format!("[{}{{}}]", each(count, entry))
+}
+
+fn named(count: usize, name: &str, value: &str) -> String {
+    format!("{{{}\"z\":1}}", each(count, |at| format!("\"{name}{at}\":{value},")))
+}
+
+/// Writes so many entries.
+type Write = fn(usize) -> String;
+
+/// The lists and maps that mappers walk themselves.
+#[rustfmt::skip]
+const OWN_LISTS: &[(Provider, &str, usize, Write)] = &[
+    (Provider::Plum, "a list", 3_000, |n| format!("{{\"events\":{}}}", moments(n))),
+    (Provider::Plum, "indexes", 3_000, |n| format!("{{\"events\":{}}}", named(n, "", "{\"event\":\"a\",\"timestamp\":1}"))),
+    (Provider::Plum, "items", 3_000, |n| format!("{{\"events\":{{\"item\":{}}}}}", moments(n))),
+    (Provider::Plum, "JSON in a text", 3_000, |n| format!("{{\"events\":{}}}", serde_json::json!(moments(n)))),
+    (Provider::Plum, "wrapped", 3_000, |n| format!("{{\"call_details\":{{\"events\":{}}}}}", moments(n))),
+    (Provider::ElevenX, "outcomes", 3_000, |n| format!("{{\"callResult\":{{\"outcomes\":{}}}}}", moments(n))),
+    (Provider::ElevenX, "actions", 3_000, |n| format!("{{\"callResult\":{{\"agentActions\":{}}}}}", moments(n))),
+    (Provider::ElevenX, "variables", 9_000, |n| format!("{{\"callResult\":{{\"extractedVariables\":{}}}}}", named(n, "v", "\"<string>\""))),
+    (Provider::Synthflow, "actions", 2_500, |n| format!("{{\"executed_actions\":{}}}", named(n, "extract_info_", "{\"return_value\":{\"zip\":\"1\"}}"))),
+    (Provider::Synthflow, "texts", 4_000, |n| format!("{{\"executed_actions\":{}}}", named(n, "a", "{\"return_value\":\"{\\\"zip\\\":1}\"}"))),
+    (Provider::Synthflow, "variables", 4_000, |n| format!("{{\"collected_variables\":{}}}", named(n, "v", "{\"value\":\"1\"}"))),
+    (Provider::Synthflow, "agents", 2_500, |n| format!("{{\"collected_variables\":{}}}", named(n, "v", "{\"a\":{\"value\":\"1\"}}"))),
+    (Provider::Custom, "events", 3_000, |n| format!("{{\"events\":{}}}", moments(n))),
+    (Provider::Custom, "outcomes", 3_000, |n| format!("{{\"outcomes\":{}}}", moments(n))),
+    (Provider::Custom, "actions", 3_000, |n| format!("{{\"actions\":{}}}", moments(n))),
+];
+
+#[test]
+fn long_lists_and_maps_of_the_providers_own_are_read_in_linear_work() {
+    crate::event::number::load_plans();
+    for (provider, name, size, write) in OWN_LISTS {
+        let settings = match provider {
+            Provider::Custom => custom(),
+            provider => Settings::of(*provider),
+        };
+        let bodies = [size / 4, size / 2, *size].map(|count| write(count).into_bytes());
+        for seen in check(&settings, None, name, bodies) {
+            assert!(seen.is_ok(), "{name}: {:?}", seen.err());
+        }
+    }
+}
+
+/// As long as the longest body of a provider is by default.
+#[test]
+fn eight_mebibytes_in_one_value_are_read_in_linear_work_in_any_form_of_body() {
+    let settings = Settings::of(Provider::Synthflow);
+    let form = |size: usize| format!("status={}", "x".repeat(size)).into_bytes();
+    let multipart = |size: usize| (part("status", &"x".repeat(size)) + "--x--\r\n").into_bytes();
+    let sizes = [2 * MIB, 4 * MIB, 8 * MIB];
+    for seen in check(&settings, None, "a form", sizes.map(form)) {
+        assert!(seen.is_ok());
+    }
+    for seen in check(&settings, MULTIPART, "a part", sizes.map(multipart)) {
+        assert!(seen.is_ok());
+    }
+}
+
+/// What follows a first parameter.
+#[rustfmt::skip]
+const QUERIES: &[(&str, usize, Option<Unreadable>, Write)] = &[
+    ("parameters",          100_000, Some(Unreadable::TooManyFields), |n| each(n, |at| format!("&k{at}=1"))),
+    ("parameters that fit", 9_900, None, |n| each(n, |at| format!("&k{at}=1"))),
+    ("brackets, deep",      10_000, Some(Unreadable::TooDeep), |n| format!("&a{}=1", "[b]".repeat(n))),
+    ("dots, deep",          10_000, Some(Unreadable::TooDeep), |n| format!("&a{}=1", ".b".repeat(n))),
+    ("an index",            1_000, None, |n| format!("&a[{}]=1{}", 1_000_000_000, "&".repeat(n))),
+    ("broken UTF-8, NULs",  64 * KIB, None, |n| format!("&a={}", "%ff%00".repeat(n / 6))),
+];
+
+/// Of a GET the query is the body, and beside a POST it is kept.
+#[test]
+fn a_hostile_query_has_its_outcome_in_linear_work_too() {
+    for (settings, paths) in sources() {
+        let field = settings.provider.rules().documented.first().unwrap_or(&paths[0][0]);
+        for (name, size, outcome, write) in QUERIES {
+            let mut costs = [Cost { visited: 0, allocations: 0, allocated: 0 }; 3];
+            for (cost, size) in costs.iter_mut().zip([size / 4, size / 2, *size]) {
+                let query = format!("{field}=1{}", write(size));
+                let get = Callback { method: "GET", query: &query, content_type: None, body: b"" };
+                let (seen, counted) = self::outcome(&settings, get);
+                assert_eq!(self::outcome(&settings, get).0, seen, "{name}");
+                assert_eq!(seen.err(), *outcome, "{name} of {}", settings.name());
+                *cost = counted;
+                // Beside a body it is only kept: any number of parameters, none of them nested.
+                let body = format!("{{\"{field}\":\"1\"}}");
+                let (seen, _) = self::outcome(&settings, post(&query, &body));
+                assert!(seen.is_ok(), "{name} of {}", settings.name());
+            }
+            let name = format!("{name} of {}: {costs:?}", settings.name());
+            assert!(is_linear(costs.map(|cost| cost.visited), 16 * KIB), "{name}");
+            assert!(is_linear(costs.map(|cost| cost.allocations), 64), "{name}");
+            assert!(is_linear(costs.map(|cost| cost.allocated), 64 * KIB), "{name}");
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Every provider against its fixtures: a request as received, and the event written by hand.
 
 mod clouddial;
+mod contract;
+mod every_place;
 mod hostile;
 mod mobtexting;
 mod nothing_is_lost;
@@ -9,6 +11,7 @@ mod synthflow;
 
 use std::{fs, path::PathBuf};
 
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::Value;
 
 use super::*;
@@ -23,6 +26,7 @@ pub(super) struct Case {
     method: String,
     query: String,
     content_type: Option<String>,
+    headers: HeaderMap,
     body: Vec<u8>,
     expected: Value,
 }
@@ -39,10 +43,14 @@ impl Case {
         let method = words.next().expect("a method").to_owned();
         let target = words.next().expect("a target");
         let query = target.split_once('?').map_or("", |(_, query)| query).to_owned();
-        let content_type = lines
-            .filter_map(|line| line.split_once(": "))
-            .find(|(name, _)| name.eq_ignore_ascii_case("content-type"))
-            .map(|(_, value)| value.to_owned());
+        let header = |(name, value): (&str, &str)| {
+            let name: HeaderName = name.parse().expect("a header's name");
+            (name, HeaderValue::from_str(value).expect("a header's value"))
+        };
+        let headers: HeaderMap =
+            lines.filter_map(|line| line.split_once(": ")).map(header).collect();
+        let content_type =
+            headers.get(header::CONTENT_TYPE).map(|value| value.to_str().expect("text").to_owned());
         let expected = fs::read(folder.join("expected.json")).expect("an expected event");
         Self {
             provider,
@@ -51,6 +59,7 @@ impl Case {
             method,
             query,
             content_type,
+            headers,
             body: request[end + 2..].to_vec(),
             expected: serde_json::from_slice(&expected).expect("JSON"),
         }
@@ -143,6 +152,66 @@ fn every_fixture_becomes_the_event_written_for_it() {
     for provider in Provider::ALL {
         assert!(cases.iter().any(|case| case.provider == *provider), "{}", provider.as_str());
     }
+}
+
+/// What the fixtures of a provider show, where it authenticates by a header.
+fn scheme_of_fixtures(provider: Provider) -> Option<Scheme> {
+    let secrets = |secret: &str| Secrets::new(vec![crate::secret::Secret::new(secret)]);
+    match provider {
+        Provider::Synthflow => Some(Scheme::Hmac(auth::Hmac::new(
+            provider.signature().expect("it signs"),
+            &secrets("change-me"),
+        ))),
+        Provider::ElevenX => Some(Scheme::Header {
+            name: HeaderName::from_static(provider.auth_header().expect("it has one")),
+            secret: secrets("change-me"),
+        }),
+        Provider::CloudDial => Some(Scheme::Basic {
+            username: "relay".to_owned(),
+            password: secrets("s3cret"),
+            form: provider.basic_form(),
+        }),
+        // Their fixtures have their secret in the URL, which is the source's to choose.
+        Provider::Plum | Provider::Mobtexting | Provider::Custom => None,
+    }
+}
+
+/// The signatures of the fixtures are of the documents' own scheme, made by
+/// `printf %s CALL_ID | openssl dgst -sha256 -hmac change-me -binary | base64`.
+#[test]
+fn every_fixture_brings_the_credentials_of_its_provider_and_one_byte_less_is_refused() {
+    let mut checked = 0;
+    for case in Case::all() {
+        let Some(scheme) = scheme_of_fixtures(case.provider) else { continue };
+        let name = match &scheme {
+            Scheme::Header { name, .. } => name.clone(),
+            Scheme::Basic { .. } => header::AUTHORIZATION,
+            _ => HeaderName::from_static("http_synthflow_signature"),
+        };
+        let document = parse(&case.settings, case.callback()).expect("readable");
+        let opens = |headers: &HeaderMap| {
+            let schemes = std::slice::from_ref(&scheme);
+            let (method, query) = (case.method.as_str(), case.query.as_str());
+            let head = auth::Head { method, headers, path_token: None, query };
+            let body = auth::Body { raw: &case.body, document: Ok(&document) };
+            let now = "2025-10-27T10:01:44Z".parse().expect("an instant");
+            auth::check_head(schemes, &head)
+                .and_then(|()| auth::check_body(schemes, &head, body, now))
+        };
+        let Some(sent) = case.headers.get(&name) else { continue };
+        assert_eq!(opens(&case.headers), Ok(()), "{}", case.name);
+        checked += 1;
+
+        let mut bytes = sent.as_bytes().to_vec();
+        let at = bytes.len() / 2;
+        bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+        let mut altered = case.headers.clone();
+        altered.insert(&name, HeaderValue::from_bytes(&bytes).expect("a value"));
+        assert_eq!(opens(&altered), Err(Denied::Wrong), "{}", case.name);
+        altered.remove(&name);
+        assert_eq!(opens(&altered), Err(Denied::Missing), "{}", case.name);
+    }
+    assert!(checked >= 20, "{checked}");
 }
 
 #[test]

@@ -56,6 +56,8 @@ enum Kind {
     Tree,
     /// A list, whose entries have rows of their own.
     List,
+    /// A map, whose members have a row of their own.
+    Map,
 }
 
 #[rustfmt::skip]
@@ -67,6 +69,7 @@ const SYNTHFLOW: &[Row] = &[
     row("status",                      "/call/status_raw",       Kind::Text).unless(|body| is_plain(Kind::Text, &body["call"]["status"])),
     row("call.end_call_reason",        "/call/reason_raw",       Kind::Text).unless(|body| is_custom(body) || is_swapped(body)),
     row("call.custom_end_call_reason", "/call/reason_raw",       Kind::Text).unless(|body| !is_custom(body) || !is_plain(Kind::Text, &body["call"]["custom_end_call_reason"])),
+    row("custom_end_call_reason",      "/call/reason_raw",       Kind::Text).unless(|body| !is_custom(body) || is_plain(Kind::Text, &body["call"]["custom_end_call_reason"]) || !is_plain(Kind::Text, &body["custom_end_call_reason"])),
     row("error_message",               "/call/reason_raw",       Kind::Text).unless(|body| !is_swapped(body)),
     row("call.start_time",             "/call/started_at",       Kind::Instant),
     row("call.duration",               "/call/duration_seconds", Kind::Count),
@@ -146,7 +149,8 @@ const ELEVEN_X: &[Row] = &[
     row("callResult.humanActions[].status",      "/actions/#/status",       Kind::Lower).after("/callResult/agentActions"),
     row("callResult.humanActions[].completedAt", "/actions/#/completed_at", Kind::Instant).after("/callResult/agentActions"),
     row("callResult.humanActions[].description", "/actions/#/description",  Kind::Text).after("/callResult/agentActions"),
-    row("callResult.extractedVariables", "/extracted",           Kind::Tree),
+    row("callResult.extractedVariables",   "/extracted",         Kind::Map),
+    row("callResult.extractedVariables.*", "/extracted/*",       Kind::Value),
 ];
 
 #[rustfmt::skip]
@@ -155,7 +159,7 @@ const PLUM: &[Row] = &[
     row("status",                "/call/status_raw",         Kind::Text),
     row("queued_timestamp",      "/call/queued_at",          Kind::Instant),
     row("start_timestamp",       "/call/scheduled_at",       Kind::Instant),
-    row("start_Timestamp",       "/call/scheduled_at",       Kind::Instant),
+    row("start_Timestamp",       "/call/scheduled_at",       Kind::Instant).unless(|body| !is_blank(&body["start_timestamp"])),
     row("duration",              "/call/duration_seconds",   Kind::Count),
     row("attempts",              "/call/attempts",           Kind::Count),
     row("max_attempts",          "/call/max_attempts",       Kind::Count),
@@ -356,7 +360,7 @@ fn is_plain(kind: Kind, value: &Value) -> bool {
             let address = kind == Kind::Address;
             said(value).is_some_and(|text| words(&text) && text.contains('@') == address)
         }
-        Kind::Ext | Kind::Value | Kind::Tree | Kind::List => false,
+        Kind::Ext | Kind::Value | Kind::Tree | Kind::List | Kind::Map => false,
     }
 }
 
@@ -367,6 +371,7 @@ fn is_rebuilt(kind: Kind, sent: &Value, mapped: &Value) -> bool {
         Kind::Value => return sent == mapped || is_blank(sent) && mapped.is_null(),
         Kind::Tree => return sent == mapped || is_blank(sent) && *mapped == json!({}),
         Kind::List => return is_blank(sent) || *sent == json!([]),
+        Kind::Map => return is_blank(sent) || *sent == json!({}),
         Kind::Word(_) if is_blank(sent) => return *mapped == json!("unknown"),
         // The number may bring an extension of its own.
         Kind::Ext if is_blank(sent) => return true,
@@ -391,12 +396,12 @@ fn is_rebuilt(kind: Kind, sent: &Value, mapped: &Value) -> bool {
                 || naive.is_some_and(|off| off % 900_000 == 0 && off <= 14 * 3_600_000)
         }
         Kind::Count => mapped.as_u64().is_some_and(|count| sent.trim() == count.to_string()),
-        Kind::Value | Kind::Tree | Kind::List => unreachable!("decided above"),
+        Kind::Value | Kind::Tree | Kind::List | Kind::Map => unreachable!("decided above"),
     }
 }
 
 /// What of `body` is lost in `event`, or made up.
-fn lost(provider: Provider, body: &Value, event: &Value) -> Vec<String> {
+pub(super) fn lost(provider: Provider, body: &Value, event: &Value) -> Vec<String> {
     let extra = &event["data"]["extra"];
     let sent = leaves(body);
     let mut wrong = Vec::new();
@@ -427,13 +432,16 @@ fn lost(provider: Provider, body: &Value, event: &Value) -> Vec<String> {
             }
         }
         for row in rows(provider).iter().filter(|row| row.kind == Kind::Value) {
-            mapped |= row.below(path).is_some_and(|(target, below)| {
-                let found = event.pointer(&target).unwrap_or(&Value::Null);
-                match below {
-                    [] => is_rebuilt(row.kind, leaf, found),
-                    below => at_path(found, below) == Some(leaf),
-                }
-            });
+            let Some((target, below)) = row.below(path) else { continue };
+            let found = event.pointer(&target).unwrap_or(&Value::Null);
+            mapped |= match below {
+                [] => is_rebuilt(row.kind, leaf, found),
+                below => at_path(found, below) == Some(leaf),
+            };
+            // Something else may be known under the name, but something is.
+            if below.is_empty() && is_plain(Kind::Text, leaf) && found.is_null() {
+                wrong.push(format!("{pattern} = {leaf} is not in {target}"));
+            }
         }
         if !kept && !mapped {
             wrong.push(format!("{pattern} = {leaf} is lost"));
@@ -591,7 +599,7 @@ impl Change {
 }
 
 /// The fixtures whose body is JSON.
-fn bodies() -> &'static [(Provider, Value)] {
+pub(super) fn bodies() -> &'static [(Provider, Value)] {
     static BODIES: LazyLock<Vec<(Provider, Value)>> = LazyLock::new(|| {
         Case::all()
             .into_iter()
@@ -676,7 +684,8 @@ fn every_row_of_a_field_map_is_shown_by_a_fixture() {
                     let at = pattern(&path);
                     row.kind == Kind::Value && row.below(&path).is_some()
                         || at == row.from && (is_plain(row.kind, &leaf) || row.kind == Kind::Ext)
-                        || at.starts_with(row.from) && matches!(row.kind, Kind::Tree | Kind::List)
+                        || at.starts_with(row.from)
+                            && matches!(row.kind, Kind::Tree | Kind::List | Kind::Map)
                 })
             });
             assert!(shown, "{}", row.from);

@@ -301,19 +301,6 @@ fn the_analysis_is_verbatim() {
 }
 
 #[test]
-fn what_is_signed_is_found_and_only_as_a_text() {
-    let signed = |body: &str| {
-        let document = read(&settings(), post("", body)).expect("readable");
-        document.text_at("/call/call_id").map(str::to_owned)
-    };
-
-    assert_eq!(signed(r#"{"call":{"call_id":"c-\u0031"}}"#), Some("c-1".to_owned()));
-    assert_eq!(signed(r#"{"call":{"call_id":1}}"#), None);
-    assert_eq!(signed(r#"{"call":{}}"#), None);
-    assert_eq!(signed(r#"{"lead":{"call":{"call_id":"c-1"}}}"#), None);
-}
-
-#[test]
 fn an_equal_replay_is_a_duplicate_and_an_altered_transcript_is_not() {
     let print = |transcript: &str| {
         let body = json!({ "call": { "call_id": "c-1", "transcript": transcript } }).to_string();
