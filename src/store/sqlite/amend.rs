@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{
     group::{Done, Fault, Group, TARGETS_MAX, call_key},
-    seen::Key,
+    seen::{Key, Seen},
     turns::{Joined, Lapsed, Turn},
 };
 use crate::{
@@ -29,8 +29,8 @@ pub(super) enum Amend {
     Bury(TargetName),
     /// Gives up dead letters, and removes events that wait for nothing more.
     Purge { expire: Vec<DeliveryId>, remove: Vec<i64> },
-    /// Removes events whatever they wait for.
-    Erase(Vec<i64>),
+    /// Removes events whatever they wait for, with those of their fingerprints that were found.
+    Erase { events: Vec<i64>, keys: Vec<Key> },
     /// Removes fingerprints from the tree.
     Forget(Vec<Key>),
     /// Gives free pages back.
@@ -82,7 +82,7 @@ impl Group<'_> {
             Amend::Adopt { old, new } => moved(self.adopt(old, new)?),
             Amend::Bury(target) => moved(self.bury(target)?),
             Amend::Purge { expire, remove } => self.purge(expire, remove)?,
-            Amend::Erase(events) => self.erase(events)?,
+            Amend::Erase { events, keys } => self.erase(events, keys)?,
             Amend::Forget(keys) => self.forget(keys)?,
             Amend::Shrink => self.shrink()?,
             Amend::Pause { target, paused } => moved(self.pause(target, *paused)?),
@@ -364,12 +364,12 @@ impl Group<'_> {
         Ok(Amended { purged, ..Amended::default() })
     }
 
-    fn erase(&mut self, events: &[i64]) -> Result<Amended, Fault> {
+    fn erase(&mut self, events: &[i64], keys: &[Key]) -> Result<Amended, Fault> {
         let mut erased = Erased::default();
         // Freed pages are overwritten too, for this deed only: it costs writes.
         secure_delete(self.connection, "PRAGMA secure_delete = ON")?;
         for seq in events {
-            erased.fingerprints += self.seen.forget_event(self.connection, *seq)?;
+            erased.fingerprints += Seen::forget_event(self.connection, *seq)?;
             let (state, gone, attempts) = self.remove(*seq)?;
             erased.events += u64::from(state.is_some());
             erased.attempts += attempts;
@@ -386,6 +386,7 @@ impl Group<'_> {
                 }
             }
         }
+        erased.fingerprints += self.remove_keys(keys)?;
         self.ledger.mark_seq(self.connection)?;
         secure_delete(self.connection, "PRAGMA secure_delete = FAST")?;
         Ok(Amended { erased, ..Amended::default() })
@@ -420,16 +421,21 @@ impl Group<'_> {
 
     fn forget(&mut self, keys: &[Key]) -> Result<Amended, Fault> {
         secure_delete(self.connection, "PRAGMA secure_delete = ON")?;
-        let mut erased = Erased::default();
+        let erased = Erased { fingerprints: self.remove_keys(keys)?, ..Erased::default() };
+        secure_delete(self.connection, "PRAGMA secure_delete = FAST")?;
+        Ok(Amended { erased, ..Amended::default() })
+    }
+
+    fn remove_keys(&self, keys: &[Key]) -> Result<u64, Fault> {
+        let mut removed = 0;
         for (source, fingerprint) in keys {
             let gone = self
                 .connection
                 .prepare_cached("DELETE FROM seen WHERE source = ?1 AND fingerprint = ?2")?
                 .execute(params![source, fingerprint])?;
-            erased.fingerprints += count(gone);
+            removed += count(gone);
         }
-        secure_delete(self.connection, "PRAGMA secure_delete = FAST")?;
-        Ok(Amended { erased, ..Amended::default() })
+        Ok(removed)
     }
 
     fn shrink(&self) -> Result<Amended, Fault> {

@@ -33,10 +33,11 @@ fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
     let mut part = to.as_os_str().to_owned();
     part.push(".part");
     let part = PathBuf::from(part);
-    let copied = fs::create_dir_all(parent).map_err(|error| failed(&error)).and_then(|()| {
-        vacuum(from, &part)?;
+    fs::create_dir_all(parent).map_err(|error| failed(&error))?;
+    let begun = begin(&part)?;
+    let copied = vacuum(from, &part).and_then(|()| {
         let settle = || -> io::Result<()> {
-            File::open(&part)?.sync_all()?;
+            begun.sync_all()?;
             // Not a rename, which would replace a file that has come meanwhile.
             fs::hard_link(&part, to)?;
             File::open(parent)?.sync_all()
@@ -52,12 +53,28 @@ fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
     copied
 }
 
+/// An empty file that nobody else may read, locked while it is filled. What a backup that was cut
+/// off left there is removed, and not written over: it may be a whole backup, which has its own
+/// name already.
+fn begin(part: &Path) -> Result<File, StoreError> {
+    let in_use = |_| StoreError::Io("another backup to it is under way".into());
+    match OpenOptions::new().write(true).open(part) {
+        Ok(left) => {
+            left.try_lock().map_err(in_use)?;
+            fs::remove_file(part).map_err(|error| failed(&error))?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(&error)),
+    }
+    let made = OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(part);
+    let made = made.map_err(|error| failed(&error))?;
+    made.try_lock().map_err(in_use)?;
+    Ok(made)
+}
+
+/// Fills a file; `SQLite` takes an empty one for a new one.
 fn vacuum(from: &Path, part: &Path) -> Result<(), StoreError> {
     let told = |error: rusqlite::Error| StoreError::Io(error.to_string().into());
-    // Made by us, so that nobody else may read it; SQLite takes an empty file for a new one. What
-    // an earlier backup left there is overwritten.
-    let made = OpenOptions::new().write(true).create(true).truncate(true).mode(PRIVATE).open(part);
-    made.map_err(|error| failed(&error))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(from, flags).map_err(told)?;
     let name = part.to_str().ok_or_else(|| StoreError::Io("its path is not UTF-8".into()))?;

@@ -528,6 +528,18 @@ fn begins_with(text: &[u8], digits: &[u8]) -> bool {
     !rest.next().is_some_and(u8::is_ascii_digit)
 }
 
+/// Fingerprints of these events that are noted in order of arrival.
+pub(super) fn noted(connection: &Connection, events: &[i64]) -> rusqlite::Result<Vec<Key>> {
+    let mut query =
+        connection.prepare_cached("SELECT source, fingerprint FROM seen_lately WHERE seq = ?1")?;
+    let mut keys = Vec::new();
+    for seq in events {
+        let key = query.query_row([seq], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        keys.extend(key);
+    }
+    Ok(keys)
+}
+
 /// Fingerprints of these events in the tree, after the given one.
 pub(super) fn fingerprints(
     connection: &Connection,

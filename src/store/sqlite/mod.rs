@@ -378,9 +378,15 @@ impl Sqlite {
         let mut erased = Erased::default();
         let (seqs, ids): (Vec<i64>, BTreeSet<EventId>) = found.items.into_iter().unzip();
         if !seqs.is_empty() {
-            erased = self.amend(Amend::Erase(seqs)).await?.erased;
-            // Only now: what was noted in order of arrival could have moved into the tree before.
-            erased = erased.and(self.forget(ids).await?);
+            let ids = Arc::new(ids);
+            // They go together: once the events are gone, nobody knows whose fingerprints are left.
+            let keys = self.fingerprints_of(&seqs, &ids).await?;
+            erased = self.amend(Amend::Erase { events: seqs, keys }).await?.erased;
+            // Again, for those of an event that was released while they were looked for.
+            let keys = self.fingerprints_of(&[], &ids).await?;
+            if !keys.is_empty() {
+                erased = erased.and(self.amend(Amend::Forget(keys)).await?.erased);
+            }
         }
         erased.next = found.next;
         if erased.next.is_none() {
@@ -389,20 +395,24 @@ impl Sqlite {
         Ok(erased)
     }
 
-    async fn forget(&self, events: BTreeSet<EventId>) -> Result<Erased, StoreError> {
-        let events = Arc::new(events);
-        let mut forgotten = Erased::default();
+    /// The fingerprints of at most [`find::REMOVED_PER_STEP`] events. The notes first: what is
+    /// moved into the tree meanwhile is known by then, and what was moved before is found there.
+    async fn fingerprints_of(
+        &self,
+        seqs: &[i64],
+        events: &Arc<BTreeSet<EventId>>,
+    ) -> Result<Vec<Key>, StoreError> {
+        let seqs = seqs.to_vec();
+        let mut keys = self.readers.ask(move |connection| find::noted(connection, &seqs)).await?;
         let mut after = Key::default();
         loop {
-            let events = Arc::clone(&events);
+            let events = Arc::clone(events);
             let look =
                 move |connection: &Connection| find::fingerprints(connection, &events, after);
             let found = self.readers.ask(look).await?;
-            if !found.items.is_empty() {
-                forgotten = forgotten.and(self.amend(Amend::Forget(found.items)).await?.erased);
-            }
+            keys.extend(found.items);
             match found.next {
-                None => return Ok(forgotten),
+                None => return Ok(keys),
                 Some(next) => after = next,
             }
         }

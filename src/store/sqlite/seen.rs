@@ -157,17 +157,18 @@ impl Seen {
     }
 
     /// Removes the note of an event, and what of it is in the tree. How many notes.
-    pub(super) fn forget_event(&self, connection: &Connection, seq: i64) -> Result<u64, Fault> {
-        let key: Option<Key> = connection
-            .prepare_cached("DELETE FROM seen_lately WHERE seq = ?1 RETURNING source, fingerprint")?
-            .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))
+    pub(super) fn forget_event(connection: &Connection, seq: i64) -> Result<u64, Fault> {
+        let note: Option<(i64, [u8; 16], [u8; 16])> = connection
+            .prepare_cached(
+                "DELETE FROM seen_lately WHERE seq = ?1 RETURNING source, fingerprint, id",
+            )?
+            .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
-        let Some((source, fingerprint)) = key else { return Ok(0) };
-        if self.noted_as(&(source, fingerprint)) == Some(seq) {
-            connection
-                .prepare_cached("DELETE FROM seen WHERE source = ?1 AND fingerprint = ?2")?
-                .execute(params![source, fingerprint])?;
-        }
+        let Some((source, fingerprint, id)) = note else { return Ok(0) };
+        // A note stays for a while after it was moved.
+        connection
+            .prepare_cached("DELETE FROM seen WHERE source = ?1 AND fingerprint = ?2 AND id = ?3")?
+            .execute(params![source, fingerprint, id])?;
         Ok(1)
     }
 

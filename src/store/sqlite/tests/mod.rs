@@ -6,6 +6,7 @@ mod files;
 mod fingerprints;
 mod queues;
 mod removal;
+mod steps;
 mod watching;
 
 use std::{
