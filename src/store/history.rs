@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::{
     event::{EventId, SourceName, Status},
     route::TargetName,
-    store::{Attempt, BuryReason, CallFacts, DeliveryId},
+    store::{Attempt, BuryReason, CallFacts, DeadLetter, DeliveryId},
 };
 
 /// Which dead letters to list, count, redrive or discard: those that meet everything set here.
@@ -29,6 +29,15 @@ pub struct DeadFilter {
     pub since: Option<Timestamp>,
     /// Buried before this instant.
     pub until: Option<Timestamp>,
+}
+
+/// Some dead letters, and where to go on.
+#[derive(Clone, Debug, Default)]
+pub struct DeadPage {
+    /// At most as many as asked for; may be fewer, or none, with more to come.
+    pub letters: Vec<DeadLetter>,
+    /// Where the next page begins; `None` when this was the last.
+    pub next: Option<DeliveryId>,
 }
 
 /// Which events to list: those that meet everything set here.

@@ -82,8 +82,8 @@ pub use delivery::{
     Lapse, Room, Settlement, StoredEvent, Totals,
 };
 pub use history::{
-    DeadFilter, DeliveryRecord, DeliveryState, EventCursor, EventFilter, EventPage, EventState,
-    EventSummary, Order, PastAttempt,
+    DeadFilter, DeadPage, DeliveryRecord, DeliveryState, EventCursor, EventFilter, EventPage,
+    EventState, EventSummary, Order, PastAttempt,
 };
 pub use settings::{Limits, Settings};
 pub use upkeep::{Again, DeadCount, Erased, Erasure, PurgeCursor, Purged, Replay, Replayed};
@@ -150,14 +150,14 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// One event with its request, by id.
     fn event(&self, id: EventId) -> Answer<'_, Option<StoredEvent>>;
 
-    /// The dead letters that `filter` means, oldest first, after the given one. Fewer than `limit`
-    /// only when there are no more. Given up, it stops looking.
+    /// A page of the dead letters that `filter` means, oldest first, after where the last page
+    /// ended.
     fn dead_letters(
         &self,
         filter: DeadFilter,
         after: Option<DeliveryId>,
         limit: usize,
-    ) -> Answer<'_, Vec<DeadLetter>>;
+    ) -> Answer<'_, DeadPage>;
 
     /// A page of events in an order of acceptance, after where the last page ended.
     fn events(

@@ -74,7 +74,8 @@ async fn a_permanent_answer_is_a_dead_letter_with_reason_code_and_first_bytes() 
         .unwrap()
         .dead_letters(hookswitch::store::DeadFilter::default(), None, 10)
         .await
-        .unwrap();
+        .unwrap()
+        .letters;
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].event.to_string(), ack.id());
     assert_eq!(letters[0].reason, "permanent");

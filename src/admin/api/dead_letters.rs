@@ -44,7 +44,8 @@ pub(super) struct DeadQuery {
     limit: Option<usize>,
 }
 
-/// A page of dead letters, the oldest event first.
+/// A page of dead letters, the oldest event first. It may be short, or empty, with more to come:
+/// only `next` says.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DeadPage {
     dead_letters: Vec<DeadLetter>,
@@ -146,10 +147,9 @@ pub(super) async fn list_dead(
     Asked(asked): Asked<DeadQuery>,
 ) -> Result<Json<DeadPage>, Problem> {
     let (after, limit) = (cursor(asked.cursor.as_deref())?, rows(asked.limit)?);
-    let found = desk.store.dead_letters(asked.read(&desk)?, after.map(DeliveryId), limit).await?;
-    let last = found.last().filter(|_| found.len() == limit);
-    let next = last.map(|letter| letter.id.0.to_string());
-    let dead_letters = found.into_iter().map(DeadLetter::from).collect();
+    let page = desk.store.dead_letters(asked.read(&desk)?, after.map(DeliveryId), limit).await?;
+    let next = page.next.map(|next| next.0.to_string());
+    let dead_letters = page.letters.into_iter().map(DeadLetter::from).collect();
     Ok(Json(DeadPage { dead_letters, next }))
 }
 
@@ -187,7 +187,7 @@ pub(super) async fn show_dead(
     let id = id.delivery()?;
     let before = id.0.checked_sub(1).map(DeliveryId);
     let found = desk.store.dead_letters(DeadFilter::default(), before, 1).await?;
-    match found.into_iter().find(|letter| letter.id == id) {
+    match found.letters.into_iter().find(|letter| letter.id == id) {
         Some(letter) => Ok(Json(letter.into())),
         None => Err(Problem::not_found("no dead letter has this id")),
     }

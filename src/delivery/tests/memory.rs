@@ -18,7 +18,7 @@ use crate::{
     event::{EventId, SourceName},
     route::TargetName,
     store::{
-        Admission, Again, Answer, Attempt, BuryReason, DeadCount, DeadFilter, DeadLetter, Delivery,
+        Admission, Again, Answer, Attempt, BuryReason, DeadCount, DeadFilter, DeadPage, Delivery,
         DeliveryId, DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage,
         Lapse, Limits, Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Room,
         Settlement, Store, StoreError, StoredEvent, StoredRequest, Totals,
@@ -259,12 +259,7 @@ impl Store for Memory {
         Box::pin(async { Ok(event) })
     }
 
-    fn dead_letters(
-        &self,
-        _: DeadFilter,
-        _: Option<DeliveryId>,
-        _: usize,
-    ) -> Answer<'_, Vec<DeadLetter>> {
+    fn dead_letters(&self, _: DeadFilter, _: Option<DeliveryId>, _: usize) -> Answer<'_, DeadPage> {
         unasked()
     }
 

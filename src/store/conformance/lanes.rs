@@ -131,7 +131,8 @@ pub(crate) async fn what_is_too_old_is_buried_with_the_last_error_of_its_target(
 
     assert_eq!(count, Ok(1));
     assert_eq!(store.lapse(&crm, clock.now(), &[held], lapse(second(60))).await, Ok(0));
-    let letter = store.dead_letters(DeadFilter::default(), None, 9).await.unwrap().remove(0);
+    let letter =
+        store.dead_letters(DeadFilter::default(), None, 9).await.unwrap().letters.remove(0);
     assert_eq!((letter.event, letter.reason.as_str()), (old[0], "expired_while_tripped"));
     assert_eq!((letter.status, letter.error.as_deref()), (Some(502), Some("bad gateway")));
     assert_eq!(letter.attempts, 0);

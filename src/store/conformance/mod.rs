@@ -633,7 +633,8 @@ pub(crate) async fn a_buried_delivery_is_a_dead_letter_with_its_reason(backend: 
     settle_all(backend, &*store, "crm", BURIED).await;
 
     assert!(due(&*store, "crm", backend.clock().now()).await.is_empty());
-    let letter = store.dead_letters(DeadFilter::default(), None, 9).await.unwrap().remove(0);
+    let letter =
+        store.dead_letters(DeadFilter::default(), None, 9).await.unwrap().letters.remove(0);
     assert_eq!((letter.event, letter.target), (event, target("crm")));
     assert_eq!((&*letter.reason, letter.status), ("permanent", Some(503)));
     assert_eq!((letter.round, letter.attempts), (0, 1));
@@ -697,7 +698,7 @@ pub(crate) async fn a_redrive_begins_a_new_round_of_the_same_delivery(backend: &
     let again = due(&*store, "crm", now).await.remove(0);
     assert_eq!((again.id, again.event, again.since), (before.id, event, now));
     assert_eq!((again.round, again.attempts), (1, 0));
-    assert!(store.dead_letters(DeadFilter::default(), None, 9).await.unwrap().is_empty());
+    assert!(store.dead_letters(DeadFilter::default(), None, 9).await.unwrap().letters.is_empty());
     let totals = deliveries_total(&*store, "crm");
     assert_eq!((totals.enqueued, totals.pending, totals.dead), (1, 1, 0));
 }
@@ -787,7 +788,7 @@ pub(crate) async fn what_is_discarded_is_listed_and_never_due(backend: &dyn Back
     assert_eq!(store.redrive(of_target("crm"), again(now), 9).await, Ok(0));
 
     assert!(due(&*store, "crm", now).await.is_empty());
-    assert!(store.dead_letters(DeadFilter::default(), None, 9).await.unwrap().is_empty());
+    assert!(store.dead_letters(DeadFilter::default(), None, 9).await.unwrap().letters.is_empty());
     let record = store.deliveries_of(event).await.unwrap().remove(0);
     assert_eq!(record.state, DeliveryState::Discarded);
     assert_eq!(record.reason.as_deref(), Some("permanent"));
@@ -1023,18 +1024,18 @@ pub(crate) async fn dead_letters_are_listed_in_pages_oldest_first(backend: &dyn 
     settle_all(backend, &*store, "archive", BURIED).await;
     for (of, count) in [(DeadFilter::default(), 6), (of_target("crm"), 3), (of_target("nobody"), 0)]
     {
-        let all = store.dead_letters(of.clone(), None, 100).await.unwrap();
+        let all = store.dead_letters(of.clone(), None, 100).await.unwrap().letters;
         assert_eq!(all.len(), count);
         assert!(all.is_sorted_by_key(|letter| letter.id));
         let is_of = |name: &TargetName| of.target.as_ref().is_none_or(|of| of == name);
         assert!(all.iter().all(|letter| is_of(&letter.target)));
         let mut after = None;
         for expected in all {
-            let page = store.dead_letters(of.clone(), after, 1).await.unwrap();
+            let page = store.dead_letters(of.clone(), after, 1).await.unwrap().letters;
             assert_eq!(page[0].id, expected.id);
             after = Some(expected.id);
         }
-        assert!(store.dead_letters(of.clone(), after, 1).await.unwrap().is_empty());
+        assert!(store.dead_letters(of.clone(), after, 1).await.unwrap().letters.is_empty());
     }
 }
 

@@ -166,7 +166,7 @@ pub(crate) async fn dead_letters_are_found_by_everything_a_filter_names(backend:
         (DeadFilter { events: vec![other], reason: Some(BuryReason::Expired), ..any() }, &[other]),
     ];
     for (filter, expected) in cases {
-        let found = store.dead_letters(filter.clone(), None, 9).await.unwrap();
+        let found = store.dead_letters(filter.clone(), None, 9).await.unwrap().letters;
         let found: Vec<EventId> = found.iter().map(|letter| letter.event).collect();
         assert_eq!(found, expected, "{filter:?}");
     }
@@ -331,7 +331,7 @@ pub(crate) async fn orphans_are_buried_only_when_their_target_is_gone(backend: &
     assert_eq!(store.bury_orphans(&target("crm")).await, Ok(1));
     assert_eq!(store.bury_orphans(&target("crm")).await, Ok(0));
 
-    let letter = store.dead_letters(of_target("crm"), None, 9).await.unwrap().remove(0);
+    let letter = store.dead_letters(of_target("crm"), None, 9).await.unwrap().letters.remove(0);
     assert_eq!(letter.reason, "orphaned");
     let totals = DeliveryTotals { enqueued: 1, dead: 1, ..DeliveryTotals::default() };
     assert_eq!(deliveries_total(&*store, "crm"), totals);
@@ -400,7 +400,7 @@ pub(crate) async fn a_purge_gives_up_what_waited_for_a_person_too_long(backend: 
     let totals = DeliveryTotals { enqueued: 1, discarded: 1, ..DeliveryTotals::default() };
     assert_eq!(deliveries_total(&*store, "crm"), totals);
     assert_balanced(&store.totals());
-    assert!(store.dead_letters(DeadFilter::default(), None, 9).await.unwrap().is_empty());
+    assert!(store.dead_letters(DeadFilter::default(), None, 9).await.unwrap().letters.is_empty());
 }
 
 pub(crate) async fn numbers_of_removed_events_are_never_given_again(backend: &dyn Backend) {
@@ -439,7 +439,7 @@ pub(crate) async fn an_erased_event_leaves_nothing_and_the_totals_balance(backen
     assert_eq!((erased.pending, erased.dead, erased.fingerprints), (1, 1, 1));
     assert!(store.event(event).await.unwrap().is_none());
     assert!(store.deliveries_of(event).await.unwrap().is_empty());
-    assert!(store.dead_letters(DeadFilter::default(), None, 9).await.unwrap().is_empty());
+    assert!(store.dead_letters(DeadFilter::default(), None, 9).await.unwrap().letters.is_empty());
     assert!(due(&*store, "lake", clock.now()).await.is_empty());
     for (name, expected) in [
         ("crm", DeliveryTotals { enqueued: 1, discarded: 1, ..DeliveryTotals::default() }),

@@ -149,8 +149,7 @@ pub(super) fn dead(
     after: Option<DeliveryId>,
     limit: usize,
 ) -> rusqlite::Result<Found<Dead, DeliveryId>> {
-    const COLUMNS: &str = "SELECT d.id, d.target, d.reason, d.settled_at, e.seq, s.name, e.status, \
-        e.call_id, e.reference, e.number_from, e.number_to";
+    const COLUMNS: &str = "SELECT d.id, d.target, d.reason, d.settled_at";
     let after = after.map_or(i64::MIN, |after| after.0);
     let limit = limit.clamp(1, PAGE_ROWS_MAX);
     let mut found = Found { items: Vec::new(), next: None };
@@ -163,9 +162,8 @@ pub(super) fn dead(
     };
     if filter.events.is_empty() {
         let mut query = connection.prepare_cached(&format!(
-            "{COLUMNS} FROM {} AND e.seq = d.id / 4096 AND s.id = e.source AND d.id > ?2 \
-             ORDER BY d.id",
-            queries::dead_by(target, "CROSS JOIN events e CROSS JOIN sources s")
+            "{COLUMNS} FROM {} AND d.id > ?2 ORDER BY d.id",
+            queries::dead_by(target)
         ))?;
         let mut patience = Patience::new();
         let mut rows = query.query(params![target, after])?;
@@ -181,9 +179,8 @@ pub(super) fn dead(
         return Ok(found);
     }
     let mut query = connection.prepare_cached(&format!(
-        "{COLUMNS} FROM deliveries d CROSS JOIN events e CROSS JOIN sources s \
-         WHERE d.id >= ?1 AND d.id < ?2 AND d.state = 2 AND e.seq = d.id / 4096 \
-         AND s.id = e.source AND d.id > ?3 ORDER BY d.id"
+        "{COLUMNS} FROM deliveries d \
+         WHERE d.id >= ?1 AND d.id < ?2 AND d.state = 2 AND d.id > ?3 ORDER BY d.id"
     ))?;
     for seq in seqs_of(connection, &filter.events)? {
         let mut rows = query.query([seq * TARGETS_MAX, (seq + 1) * TARGETS_MAX, after])?;
@@ -214,28 +211,46 @@ fn is_meant(
     target: Option<i64>,
     row: &Row<'_>,
 ) -> rusqlite::Result<bool> {
-    let text = |column: usize| -> rusqlite::Result<Option<&str>> {
-        Ok(row.get_ref(column)?.as_str_or_null()?)
-    };
-    let is = |column: usize, wanted: Option<&str>| -> rusqlite::Result<bool> {
-        Ok(wanted.is_none() || text(column)? == wanted)
-    };
     let buried: Option<i64> = row.get(3)?;
     let buried = buried.unwrap_or_default();
     let met = target.is_none_or(|target| row.get(1) == Ok(target))
-        && is(2, filter.reason.map(crate::store::BuryReason::as_str))?
-        && is(5, filter.source.as_ref().map(crate::event::SourceName::as_str))?
-        && is(6, filter.status.map(crate::event::Status::as_str))?
+        && is(row, 2, filter.reason.map(crate::store::BuryReason::as_str))?
         && filter.since.is_none_or(|since| buried >= since.as_millisecond())
-        && filter.until.is_none_or(|until| buried < until.as_millisecond())
-        && (filter.call.is_none()
-            || is(7, filter.call.as_deref())?
-            || is(8, filter.call.as_deref())?);
+        && filter.until.is_none_or(|until| buried < until.as_millisecond());
+    // Its event is looked at only when something is asked of it.
+    let DeadFilter { source, status, call, number, .. } = filter;
+    if !met || (source.is_none() && status.is_none() && call.is_none() && number.is_none()) {
+        return Ok(met);
+    }
+    let id: i64 = row.get(0)?;
+    is_of_meant_event(connection, filter, id / TARGETS_MAX)
+}
+
+fn is_of_meant_event(
+    connection: &Connection,
+    filter: &DeadFilter,
+    seq: i64,
+) -> rusqlite::Result<bool> {
+    let mut query = connection.prepare_cached(
+        "SELECT s.name, e.status, e.call_id, e.reference, e.number_from, e.number_to \
+         FROM events e CROSS JOIN sources s ON s.id = e.source WHERE e.seq = ?1",
+    )?;
+    let mut rows = query.query([seq])?;
+    let Some(row) = rows.next()? else { return Ok(false) };
+    let met = is(row, 0, filter.source.as_ref().map(crate::event::SourceName::as_str))?
+        && is(row, 1, filter.status.map(crate::event::Status::as_str))?
+        && (is(row, 2, filter.call.as_deref())? || is(row, 3, filter.call.as_deref())?);
     let Some(number) = filter.number.as_deref().filter(|_| met) else { return Ok(met) };
-    if [text(9)?, text(10)?].into_iter().flatten().any(|known| is_same(known, number)) {
+    let known = [row.get_ref(4)?.as_str_or_null()?, row.get_ref(5)?.as_str_or_null()?];
+    if known.into_iter().flatten().any(|known| is_same(known, number)) {
         return Ok(true);
     }
-    is_raw_number(connection, row.get(4)?, number)
+    is_raw_number(connection, seq, number)
+}
+
+/// Whether a column has this text; any will do when none is wanted.
+fn is(row: &Row<'_>, column: usize, wanted: Option<&str>) -> rusqlite::Result<bool> {
+    Ok(wanted.is_none() || row.get_ref(column)?.as_str_or_null()? == wanted)
 }
 
 /// Events after the given one, with their numbers.

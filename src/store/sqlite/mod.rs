@@ -70,7 +70,7 @@ use crate::{
     metrics::Metrics,
     route::TargetName,
     store::{
-        Admission, Again, Answer, Attempt, DeadCount, DeadFilter, DeadLetter, Delivery, DeliveryId,
+        Admission, Again, Answer, Attempt, DeadCount, DeadFilter, DeadPage, Delivery, DeliveryId,
         DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage, Lapse, Limits,
         Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Room, Settings,
         Settlement, Store, StoreError, StoredEvent, Totals,
@@ -243,26 +243,18 @@ impl Sqlite {
     async fn list_dead(
         &self,
         filter: DeadFilter,
-        mut after: Option<DeliveryId>,
+        after: Option<DeliveryId>,
         limit: usize,
-    ) -> Result<Vec<DeadLetter>, StoreError> {
-        let filter = Arc::new(filter);
-        let limit = limit.min(queries::PAGE_ROWS_MAX);
-        let mut letters = Vec::new();
-        while letters.len() < limit {
-            let found = self.find_dead(&filter, after, limit - letters.len()).await?;
-            let read = move |connection: &Connection| {
-                let ids = found.items.iter().map(|dead| dead.id);
-                let read = ids.map(|id| queries::dead_letter(connection, id));
-                read.collect::<rusqlite::Result<Vec<_>>>()
-            };
-            letters.extend(self.readers.ask(read).await?.into_iter().flatten());
-            match found.next {
-                None => break,
-                next => after = next,
-            }
-        }
-        Ok(letters)
+    ) -> Result<DeadPage, StoreError> {
+        let found = self.find_dead(&Arc::new(filter), after, limit).await?;
+        let next = found.next;
+        let read = move |connection: &Connection| {
+            let ids = found.items.iter().map(|dead| dead.id);
+            let read = ids.map(|id| queries::dead_letter(connection, id));
+            read.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let letters = self.readers.ask(read).await?.into_iter().flatten().collect();
+        Ok(DeadPage { letters, next })
     }
 
     async fn count_dead(
@@ -541,7 +533,7 @@ impl Store for Sqlite {
         filter: DeadFilter,
         after: Option<DeliveryId>,
         limit: usize,
-    ) -> Answer<'_, Vec<DeadLetter>> {
+    ) -> Answer<'_, DeadPage> {
         Box::pin(self.list_dead(filter, after, limit))
     }
 

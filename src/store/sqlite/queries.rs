@@ -305,12 +305,12 @@ pub(super) fn dead_letter(
 }
 
 /// Dead letters in order of their ids, of target `?1` or of all, by the index that has that order.
-pub(super) fn dead_by(target: Option<i64>, joined: &str) -> String {
+pub(super) fn dead_by(target: Option<i64>) -> String {
     let (index, condition) = match target {
         Some(_) => ("deliveries_dead_of_target", "d.target = ?1"),
         None => ("deliveries_dead", "?1 IS NULL"),
     };
-    format!("deliveries d INDEXED BY {index} {joined} WHERE d.state = 2 AND {condition}")
+    format!("deliveries d INDEXED BY {index} WHERE d.state = 2 AND {condition}")
 }
 
 fn terms_of(

@@ -13,7 +13,7 @@ use hookswitch::{
     event::{EventId, SourceName},
     route::TargetName,
     store::{
-        Admission, Again, Answer, Attempt, DeadCount, DeadFilter, DeadLetter, Delivery, DeliveryId,
+        Admission, Again, Answer, Attempt, DeadCount, DeadFilter, DeadPage, Delivery, DeliveryId,
         DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage, Lapse, Limits,
         Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Room, Settlement,
         Store, StoreError, StoredEvent, Totals,
@@ -130,7 +130,7 @@ impl Store for Troubled {
         filter: DeadFilter,
         after: Option<DeliveryId>,
         limit: usize,
-    ) -> Answer<'_, Vec<DeadLetter>> {
+    ) -> Answer<'_, DeadPage> {
         self.inner.dead_letters(filter, after, limit)
     }
 

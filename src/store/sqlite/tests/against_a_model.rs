@@ -545,7 +545,7 @@ impl Model {
             let expected = self.pending(n).map(|row| row.since).min();
             assert_eq!(oldest.get(&target(name)).copied(), expected, "{name}");
         }
-        let dead = store.dead_letters(DeadFilter::default(), None, 1000).await.unwrap();
+        let dead = store.dead_letters(DeadFilter::default(), None, 1000).await.unwrap().letters;
         let dead: Vec<_> = dead.into_iter().map(|letter| (letter.event, letter.target)).collect();
         let expected: Vec<_> = self
             .deliveries

@@ -4,6 +4,7 @@ mod against_a_model;
 mod faults;
 mod files;
 mod fingerprints;
+mod listing;
 mod queues;
 mod removal;
 mod steps;

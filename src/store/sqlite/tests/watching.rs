@@ -155,10 +155,7 @@ async fn no_statement_of_the_road_scans_or_sorts_whatever_the_backlog() {
     let mut all: Vec<String> = sources.iter().flat_map(|source| statements(source)).collect();
     assert!(all.len() > 15, "{all:#?}");
     for target in [None, Some(1)] {
-        all.push(format!(
-            "SELECT d.id FROM {} ORDER BY d.id LIMIT 1",
-            queries::dead_by(target, "")
-        ));
+        all.push(format!("SELECT d.id FROM {} ORDER BY d.id LIMIT 1", queries::dead_by(target)));
     }
 
     for sql in &all {
