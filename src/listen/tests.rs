@@ -195,6 +195,50 @@ async fn a_peer_that_resets_streams_as_fast_as_it_opens_them_is_cut_off() {
     assert!(asked < 1_000, "{asked} of 5000 streams cost the road something");
 }
 
+/// Whether a request is still answered on a connection after so many times the same on streams
+/// before it.
+async fn bears(times: usize, on_stream: impl Fn(u32) -> Vec<u8>) -> bool {
+    let house = House::open(PATIENCE, 10).await;
+    let mut peer = house.shaken(b"h2").await;
+    let last = 2 * u32::try_from(times).unwrap() + 1;
+    // In one write, so that all of it is read before the first stream is served.
+    let mut said = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    for stream in (1..last).step_by(2) {
+        said.extend(get(stream, "/never"));
+        said.extend(on_stream(stream));
+    }
+    said.extend(get(last, "/"));
+    peer.write_all(&said).await.unwrap();
+    let mut told = Vec::new();
+    let mut is_open = true;
+    while is_open {
+        if frames(&told).iter().any(|(kind, stream, _)| (*kind, *stream) == (DATA, last)) {
+            return true;
+        }
+        is_open = within(peer.read_buf(&mut told)).await.is_ok_and(|read| read > 0);
+    }
+    assert!(matches!(goodbye(&told), Some(ENHANCE_YOUR_CALM) | None), "{:?}", frames(&told));
+    house.all_gone().await;
+    false
+}
+
+#[tokio::test]
+async fn streams_that_are_reset_before_they_are_served_are_borne_up_to_the_limit() {
+    let reset = |stream| frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes());
+
+    assert!(bears(RESETS_MAX, reset).await);
+    assert!(!bears(RESETS_MAX + 1, reset).await);
+}
+
+#[tokio::test]
+async fn faults_for_which_streams_are_reset_are_borne_up_to_the_limit() {
+    // A window beyond what there can be.
+    let fault = |stream| frame(WINDOW_UPDATE, 0, stream, &0x7FFF_FFFF_u32.to_be_bytes());
+
+    assert!(bears(RESETS_MAX, fault).await);
+    assert!(!bears(RESETS_MAX + 1, fault).await);
+}
+
 #[tokio::test]
 async fn no_connection_has_more_streams_served_at_once_than_it_is_told() {
     let house = House::open(PATIENCE, 10).await;
