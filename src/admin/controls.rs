@@ -1,7 +1,7 @@
 //! What `relay` hands over for the operations that reach beyond the store.
 //!
 //! Each is data or a function: this room knows neither relay.toml nor how a callback is read. What
-//! is not handed over answers 501, and nothing else does.
+//! is not handed over answers 409, and nothing else does.
 
 use std::{
     fmt,

@@ -44,10 +44,10 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
-    /// 501: this relay was not handed what the operation needs.
+    /// 409: whoever answers was not handed what the operation needs; a running relay is.
     pub(super) fn not_offered(what: &str) -> Self {
-        let detail = format!("this relay does not offer {what}");
-        Self::new(StatusCode::NOT_IMPLEMENTED, "not_offered", detail)
+        let detail = format!("only a running relay offers {what}");
+        Self::new(StatusCode::CONFLICT, "not_offered", detail)
     }
 
     pub(super) fn with(mut self, more: serde_json::Value) -> Self {
