@@ -168,8 +168,9 @@ fn detailed(node: &Node<'_>, fields: &Fields<'_>) -> Option<Rule> {
         (Some(_), Some(both)) => {
             both.wrong("a value stands somewhere or is always the same", "keep one of the two keys")
         }
-        (None, Some(_)) => match written("words") {
-            Some(node) => node.wrong("what is always the same needs no translation", "remove it"),
+        (None, Some(_)) => match written("words").or_else(|| written("ext")) {
+            Some(node) => node
+                .wrong(format!("what is always the same needs no `{}`", node.name()), "remove it"),
             None => Some(Rule::Constant(constant?)),
         },
         (Some(_), None) => {

@@ -202,7 +202,8 @@ pub(super) static RULE_ANSWERED_BY: Table = Table {
 pub(super) static RULE_NUMBER: Table = Table {
     doc: "A phone number.",
     keys: &[
-        Key::required("from", Kind::Place, "Where it stands."),
+        Key::optional("from", Kind::Place, "Where it stands."),
+        Key::optional("constant", Kind::Text, "Or what it always is, such as your own number."),
         Key::optional("ext", Kind::Place, "Where its extension stands."),
     ],
 };

@@ -390,16 +390,7 @@ impl<'a, 's> Fields<'a, 's> {
     /// extension without a number stays.
     #[cfg_attr(test, track_caller)]
     pub(super) fn number(&mut self, path: Path<'_>, ext: Option<Path<'_>>) -> Option<Number<'a>> {
-        let number = self.text(path).map(|raw| number::read(raw, self.dialling));
-        let mut number = match number {
-            Some(read) => {
-                if read.masked {
-                    self.warnings.insert(Warning::NumberMasked);
-                }
-                Some(read.number)
-            }
-            None => None,
-        };
+        let mut number = self.text(path).map(|raw| self.dialled(raw));
         let Some(ext) = ext else { return number };
         match (&mut number, self.peek(ext).map(text)) {
             (Some(number), Some(Fate::Whole(_))) => number.ext = self.text(ext),
@@ -408,6 +399,15 @@ impl<'a, 's> Fields<'a, 's> {
             _ => drop(self.text(ext)),
         }
         number
+    }
+
+    /// A phone number as it is dialled at the source.
+    pub(super) fn dialled(&mut self, raw: Cow<'a, str>) -> Number<'a> {
+        let read = number::read(raw, self.dialling);
+        if read.masked {
+            self.warn(Warning::NumberMasked);
+        }
+        read.number
     }
 
     /// A map of names to values, verbatim.
@@ -466,6 +466,8 @@ impl<'a, 's> Fields<'a, 's> {
         if sight::is_hidden(path, &[]) {
             return;
         }
+        // A list stays whole: of what is below one, a copy is taken from.
+        let whole = if self.is_below_list(path) { self.peek(path).cloned() } else { None };
         match self.slot(path) {
             Some(Value::Object(members)) if !members.is_empty() => {
                 take(members);
@@ -479,6 +481,9 @@ impl<'a, 's> Fields<'a, 's> {
                 Fate::Refused(warning) => self.warn(warning),
                 Fate::Whole(_) | Fate::Partly(_) => self.warn(Warning::ValueDropped),
             },
+        }
+        if let (Some(whole), Some(slot)) = (whole, self.slot(path)) {
+            *slot = whole;
         }
     }
 
@@ -616,6 +621,16 @@ impl<'a, 's> Fields<'a, 's> {
             Some(Value::Object(members)) => members,
             _ => Object::new(),
         }
+    }
+
+    /// Whether a list is on the way to a path.
+    fn is_below_list(&self, path: Path<'_>) -> bool {
+        with_place(self.settings, self.wrapper, path, |path| {
+            (1..path.len()).any(|names| {
+                let above = path.get(..names).and_then(|above| find(&self.rest, above));
+                matches!(above, Some(Value::Array(_)))
+            })
+        })
     }
 
     fn slot(&mut self, path: Path<'_>) -> Option<&mut Value<'a>> {

@@ -382,6 +382,9 @@ impl<'a> Reader<'_, 'a, '_> {
     }
 
     fn number(&mut self, field: &str) -> Option<Number<'a>> {
+        if let Some(Rule::Constant(number)) = self.rule(field) {
+            return Some(self.fields.dialled(Cow::Owned(number.clone())));
+        }
         let at = self.at(field)?;
         let ext = at.ext.as_ref().map(Place::names);
         self.fields.number(&at.from.names(), ext.as_deref())

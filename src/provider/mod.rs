@@ -365,8 +365,14 @@ impl Settings {
         if self.fields.is_empty() {
             return then(path);
         }
-        match self.fields.get(&path.join(".")) {
-            Some(key) => with_path(key, then),
+        // What is in a renamed field goes with it.
+        let renamed = (1..=path.len()).rev().find_map(|names| {
+            let (name, within) = path.split_at_checked(names)?;
+            Some((self.fields.get(&name.join("."))?, within))
+        });
+        match renamed {
+            Some((key, [])) => with_path(key, then),
+            Some((key, within)) => with_path(key, |key| then(&[key, within].concat())),
             None => then(path),
         }
     }

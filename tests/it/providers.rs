@@ -153,7 +153,7 @@ call.reference = "ref"
 call.direction = { constant = "outbound" }
 call.from = { from = "cli", ext = "cli_ext" }
 call.to = "/callee/number"
-call.via = "did"
+call.via = { constant = "07 3105 0199" }
 call.status = "result"
 call.reason = { from = "cause", words = { "Far end" = "callee_hangup" } }
 call.answered_by = { from = "amd", words = { PERSON = "human" } }
@@ -195,7 +195,7 @@ const EVERY_FIELD_MAPPED: &str = r#"{
         "id": "c-1", "reference": "4711", "direction": "outbound",
         "from": { "raw": "07 3105 0100", "e164": "+61731050100", "ext": "12" },
         "to": { "raw": "+61 7 5550 0123", "e164": "+61755500123", "ext": null },
-        "via": { "raw": "xxxx", "e164": null, "ext": null },
+        "via": { "raw": "07 3105 0199", "e164": "+61731050199", "ext": null },
         "status": "completed", "status_raw": "Reached a person", "final": true,
         "reason": "callee_hangup", "reason_raw": "far end", "answered_by": "human",
         "queued_at": "2025-10-27T00:00:00Z", "scheduled_at": "2025-10-27T11:30:00Z",
@@ -237,14 +237,14 @@ const EVERY_FIELD_MAPPED: &str = r#"{
         "new": true
     },
     "query": {},
-    "warnings": ["number_masked", "value_dropped"]
+    "warnings": ["value_dropped"]
 }"#;
 
 /// A body with a value for each of them.
 const EVERY_VALUE: &str = r#"{
     "ids": ["c-1", "c-1-b"], "ref": 4711, "cli": "07 3105 0100", "cli_ext": "12",
     "callee": { "number": "+61 7 5550 0123", "name": "Ada Example", "email": "ada@example.com" },
-    "did": "xxxx", "result": "Reached a person", "cause": "far end", "amd": "person",
+    "result": "Reached a person", "cause": "far end", "amd": "person",
     "queued": "2025-10-27 10:00:00", "planned": "27/10/2025 09:30 PM",
     "started": 1761559300250, "answered": "Mon, 27 Oct 2025 10:01:50 +0000",
     "ended": "2025-10-27T10:02:40Z", "seconds": "00:00:50", "billed": 60, "try": 1, "tries": "3",

@@ -649,6 +649,62 @@ fn no_single_change_of_a_fixture_loses_anything() {
     assert!(tried > 3000, "{tried}");
 }
 
+/// A value at a path of names, taken out with the branches that this empties.
+fn taken(body: &mut Value, path: &[&str]) -> Option<Value> {
+    let (first, rest) = path.split_first()?;
+    let members = body.as_object_mut()?;
+    if rest.is_empty() {
+        return members.remove(*first);
+    }
+    let found = taken(members.get_mut(*first)?, rest);
+    if members.get(*first).is_some_and(|inner| *inner == json!({})) {
+        members.remove(*first);
+    }
+    found
+}
+
+#[test]
+fn a_field_renamed_to_any_place_says_the_same_and_nothing_of_it_is_lost() {
+    let mut moved = 0;
+    for (provider, body) in bodies() {
+        let plain = event_of(&Settings::of(*provider), post("", &body.to_string()));
+        for name in provider.fields() {
+            // What is taken out of a map is missing there.
+            let in_map = |map: &&str| name.strip_prefix(*map).is_some_and(|it| it.starts_with('.'));
+            if provider.fields().iter().any(in_map) {
+                continue;
+            }
+            let path: Vec<&str> = name.split('.').collect();
+            for (key, place) in [
+                ("/x/0/y", ["x", "0", "y"]),
+                ("u[v][w]", ["u", "v", "w"]),
+                ("plain", ["plain", "", ""]),
+            ] {
+                let mut body = body.clone();
+                let Some(value) = taken(&mut body, &path) else { continue };
+                match place {
+                    [name, "", _] => body[name] = value.clone(),
+                    [list, "0", name] => body[list] = json!([{ name: value }, 1]),
+                    [outer, inner, name] => body[outer] = json!({ inner: { name: value } }),
+                }
+                let mut settings = Settings::of(*provider);
+                settings.fields.insert((*name).to_owned(), key.to_owned());
+                let event = event_of(&settings, post("", &body.to_string()));
+                let mut data = event["data"].clone();
+                let mut expected = plain["data"].clone();
+                let extra = data["extra"].take();
+                expected["extra"].take();
+                assert_eq!(data, expected, "{name} = {key}: {value}");
+                if key == "/x/0/y" {
+                    assert_eq!(extra["x"], body["x"], "{name}");
+                }
+                moved += 1;
+            }
+        }
+    }
+    assert!(moved > 500, "{moved}");
+}
+
 #[test]
 fn the_oracle_notices_what_is_lost_and_what_is_made_up() {
     for (provider, body) in bodies() {
