@@ -376,10 +376,37 @@ impl From<PastAttempt> for Attempt {
             round,
             number: attempt.number,
             at: attempt.at,
-            duration_ms: attempt.took.as_secs_f64() * 1000.0,
+            // Microseconds are what the store keeps, and more would be of the division.
+            duration_ms: f64::from(u32::try_from(attempt.took.as_micros()).unwrap_or(u32::MAX))
+                / 1000.0,
             status: attempt.status,
             error: attempt.error,
             answer: attempt.snippet.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_time_of_an_attempt_is_told_to_the_microsecond_and_no_further() {
+        let told = |micros| {
+            let attempt = crate::store::Attempt {
+                number: 1,
+                at: Timestamp::UNIX_EPOCH,
+                took: Duration::from_micros(micros),
+                status: None,
+                error: None,
+                snippet: None,
+            };
+            let told = Attempt::from(PastAttempt { round: 0, attempt });
+            serde_json::to_value(told).unwrap()["duration_ms"].to_string()
+        };
+
+        assert_eq!([466, 12_000, 15_000_001].map(told), ["0.466", "12.0", "15000.001"]);
     }
 }
