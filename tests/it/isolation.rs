@@ -1,12 +1,15 @@
 //! What one target does, or does not do, is nothing to the others.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
+    task::JoinSet,
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::harness::{
     Page, Process, Relay, Reply, Setup, Target, callback, client, eventually, post, write_config,
@@ -156,39 +159,67 @@ async fn a_call_whose_head_is_tried_again_holds_nobody_else_up() {
     assert_eq!(deliveries(&relay, "crm", "pending").await, 20.0);
 }
 
-/// A target that misbehaves in another way each time.
-async fn misbehaving() -> (String, tokio::task::JoinSet<()>) {
+/// What a target does with a connection that somebody asked something on.
+#[derive(Clone, Copy)]
+enum Misdeed {
+    Garbage,
+    EndInTheMiddle,
+    Gigabyte,
+    Reset,
+    Silence,
+}
+
+/// A target that does this with every request.
+async fn misbehaving(misdeed: Misdeed, serving: &mut JoinSet<()>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/events", listener.local_addr().unwrap());
-    let mut serving = tokio::task::JoinSet::new();
     serving.spawn(async move {
-        let mut connections = tokio::task::JoinSet::new();
-        let mut nth = 0;
+        let mut connections = JoinSet::new();
         while let Ok((mut stream, _)) = listener.accept().await {
-            nth += 1;
             connections.spawn(async move {
                 let mut request = vec![0; 64 * 1024];
                 let _ = stream.read(&mut request).await;
-                match nth % 6 {
-                    // Garbage; the end in the middle; a gigabyte; a reset; silence; nothing at all.
-                    0 => drop(stream.write_all(b"\x00\xff not http\r\n\r\n").await),
-                    1 => {
+                match misdeed {
+                    Misdeed::Garbage => {
+                        drop(stream.write_all(b"\x00\xff not http\r\n\r\n").await);
+                    }
+                    Misdeed::EndInTheMiddle => {
                         let half = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhal";
                         let _ = stream.write_all(half).await;
                     }
-                    2 => {
+                    Misdeed::Gigabyte => {
                         let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n";
                         let _ = stream.write_all(head).await;
                         while stream.write_all(&[b'x'; 8 * 1024]).await.is_ok() {}
                     }
-                    3 => drop(stream.set_zero_linger()),
-                    4 => std::future::pending().await,
-                    _ => {}
+                    Misdeed::Reset => drop(stream.set_zero_linger()),
+                    Misdeed::Silence => std::future::pending().await,
                 }
             });
         }
     });
-    (url, serving)
+    url
+}
+
+/// A target whose certificate nobody vouches for.
+async fn self_made(serving: &mut JoinSet<()>) -> String {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/events", listener.local_addr().unwrap());
+    serving.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            assert!(acceptor.accept(stream).await.is_err(), "the relay trusts anybody");
+        }
+    });
+    url
 }
 
 /// Open files of a process, and its memory in KiB.
@@ -199,63 +230,66 @@ fn footprint(pid: i32) -> (usize, u64) {
     (files, memory.trim().trim_end_matches(" kB").trim().parse().unwrap())
 }
 
+/// Each kind of bad target is another one, and all that is ever said of it is its own cause.
 #[tokio::test]
-async fn targets_that_misbehave_take_no_files_no_memory_and_no_slot_for_good() {
-    let (url, _serving) = misbehaving().await;
-    let keys = "timeout = \"300ms\"\nconnect_timeout = \"300ms\"\nconcurrency = 4\n\
-                breaker = { failures = 0 }\nretry = { schedule = [\"10ms\", \"10ms\", \"10ms\"] }";
-    let plain = url.replace("http://", "https://");
-    let setup = Setup::new()
-        .table(&format!("[targets.wild]\nurl = \"{url}\"\n{keys}"))
-        .table(&format!("[targets.no-tls]\nurl = \"{plain}\"\n{keys}"))
-        .table(&format!("[targets.nowhere]\nurl = \"http://nowhere.invalid/\"\n{keys}"))
-        .route("everything", "wild")
-        .route("everything", "no-tls")
-        .route("everything", "nowhere");
+async fn targets_that_misbehave_are_called_by_name_and_take_no_files_memory_or_slot_for_good() {
+    let mut serving = JoinSet::new();
+    let kinds = [
+        ("garbage", misbehaving(Misdeed::Garbage, &mut serving).await, "protocol"),
+        ("cut", misbehaving(Misdeed::EndInTheMiddle, &mut serving).await, "reset"),
+        ("endless", misbehaving(Misdeed::Gigabyte, &mut serving).await, "oversized"),
+        ("resets", misbehaving(Misdeed::Reset, &mut serving).await, "reset"),
+        ("silent", misbehaving(Misdeed::Silence, &mut serving).await, "timeout"),
+        ("self-made", self_made(&mut serving).await, "tls"),
+        ("nobody", nobody(), "connect"),
+        ("nowhere", format!("http://{}.example.com/", "x".repeat(64)), "dns"),
+    ];
+    let mut setup = Setup::new();
+    for (name, url, _) in &kinds {
+        // So that a busy machine makes a timeout of nothing else.
+        let timeout = if *name == "silent" { "50ms" } else { "30s" };
+        setup = setup
+            .table(&format!(
+                "[targets.{name}]\nurl = \"{url}\"\ntimeout = \"{timeout}\"\nconcurrency = 4\n\
+                 breaker = {{ failures = 0 }}\nretry = {{ schedule = [\"10ms\", \"10ms\"] }}"
+            ))
+            .route("everything", name);
+    }
     let config = write_config(&setup.folder(), &setup.text());
     let relay = Process::serve(&config).await;
     let page = async || {
         let page = client().get(format!("http://{}/metrics", relay.admin)).send().await.unwrap();
         Page::parse(&page.text().await.unwrap())
     };
-    let dead = async |page: &Page| {
-        ["wild", "no-tls", "nowhere"]
-            .iter()
-            .map(|target| {
-                page.get("hookswitch_deliveries", &[("target", target), ("state", "dead")])
-            })
-            .sum::<f64>()
-    };
     let hooks = format!("http://{}/hooks/calls", relay.callbacks);
-    let send = async |range: std::ops::Range<usize>| {
-        for call in range {
+    let storm = async |calls: std::ops::Range<u32>| {
+        let end = f64::from(calls.end);
+        for call in calls {
             post(&hooks, &callback(&format!("call.{call}"))).await;
         }
+        eventually("a dead letter of each at every target", || async {
+            let page = page().await;
+            kinds.iter().all(|(name, ..)| {
+                page.get("hookswitch_deliveries", &[("target", name), ("state", "dead")]) == end
+            })
+        })
+        .await;
     };
-    send(0..10).await;
-    eventually("the first dead letters", || async { dead(&page().await).await == 30.0 }).await;
+    storm(0..10).await;
     let before = footprint(relay.id());
 
-    send(10..50).await;
-    eventually("all dead letters", || async { dead(&page().await).await == 150.0 }).await;
+    storm(10..50).await;
 
     let page = page().await;
-    for target in ["wild", "no-tls", "nowhere"] {
-        assert_eq!(page.get("hookswitch_target_in_flight", &[("target", target)]), 0.0);
-    }
-    for (target, cause) in [
-        ("wild", "protocol"),
-        ("wild", "reset"),
-        ("wild", "oversized"),
-        ("wild", "timeout"),
-        ("no-tls", "tls"),
-        ("nowhere", "dns"),
-    ] {
-        let labels = [("target", target), ("outcome", "buried"), ("cause", cause)];
-        let retried = [("target", target), ("outcome", "retry"), ("cause", cause)];
-        let attempts = page.get("hookswitch_delivery_attempts_total", &labels)
-            + page.get("hookswitch_delivery_attempts_total", &retried);
-        assert!(attempts > 0.0, "{target}: {cause}");
+    for (name, _, cause) in &kinds {
+        let of = |outcome: &str| {
+            let labels = [("target", *name), ("outcome", outcome), ("cause", *cause)];
+            page.get("hookswitch_delivery_attempts_total", &labels)
+        };
+        assert_eq!((of("retry"), of("buried")), (100.0, 50.0), "{name}: {cause}");
+        let all = page.sum("hookswitch_delivery_attempts_total", &[("target", *name)]);
+        assert_eq!(all, 150.0, "{name}: nothing but {cause}");
+        assert_eq!(page.get("hookswitch_target_in_flight", &[("target", *name)]), 0.0);
     }
     eventually("the files to be let go of", || async { footprint(relay.id()).0 <= before.0 + 2 })
         .await;

@@ -8,8 +8,10 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader, Lines},
-    process::{Child, ChildStderr, Command},
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+    sync::mpsc,
+    task::JoinSet,
 };
 
 use crate::harness::within;
@@ -20,8 +22,12 @@ pub(crate) struct Process {
     child: Child,
     pub(crate) callbacks: SocketAddr,
     pub(crate) admin: SocketAddr,
-    log: Lines<BufReader<ChildStderr>>,
+    log: mpsc::Receiver<String>,
+    _reading: JoinSet<()>,
 }
+
+/// Lines of a log that are kept for a test that reads none: beyond, the relay would wait for it.
+const LINES_MAX: usize = 100_000;
 
 // === impl Process ===
 
@@ -43,9 +49,18 @@ impl Process {
     /// Starts a command that ends up as `serve --log-format json`.
     pub(crate) async fn listening(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (said, mut log) = mpsc::channel(LINES_MAX);
+        let mut reading = JoinSet::new();
+        reading.spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                if said.send(line).await.is_err() {
+                    break;
+                }
+            }
+        });
         loop {
-            let line = within("the relay to listen", log.next_line()).await.unwrap();
+            let line = within("the relay to listen", log.recv()).await;
             let line = line.expect("the relay ended before it listened");
             let Ok(entry) = serde_json::from_str::<serde_json::Value>(&line) else {
                 panic!("{line}");
@@ -54,7 +69,7 @@ impl Process {
                 (entry["callbacks"].as_str(), entry["admin"].as_str())
             {
                 let (callbacks, admin) = (callbacks.parse().unwrap(), admin.parse().unwrap());
-                return Self { child, callbacks, admin, log };
+                return Self { child, callbacks, admin, log, _reading: reading };
             }
         }
     }
@@ -80,7 +95,7 @@ impl Process {
         let pid = rustix::process::Pid::from_raw(self.id()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
         loop {
-            let line = within("the end of a reload", self.log.next_line()).await.unwrap().unwrap();
+            let line = within("the end of a reload", self.log.recv()).await.unwrap();
             if line.contains("reloaded") {
                 return line;
             }
@@ -93,7 +108,7 @@ impl Process {
             rustix::process::Pid::from_raw(self.traced().unwrap_or_else(|| self.id())).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         let mut lines = Vec::new();
-        while let Ok(Some(line)) = within("the relay's last lines", self.log.next_line()).await {
+        while let Some(line) = within("the relay's last lines", self.log.recv()).await {
             lines.push(line);
         }
         (within("the relay's end", self.child.wait()).await.unwrap(), lines)
