@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Headers that the relay sets itself, or that belong to the connection.
-const OWN_HEADERS: [&str; 12] = [
+const OWN_HEADERS: [&str; 13] = [
     "connection",
     "content-length",
     "content-type",
@@ -32,6 +32,7 @@ const OWN_HEADERS: [&str; 12] = [
     "te",
     "trailer",
     "traceparent",
+    "tracestate",
     "transfer-encoding",
     "upgrade",
     "user-agent",

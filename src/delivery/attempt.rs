@@ -176,13 +176,17 @@ impl Endpoint {
         headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(timestamp));
         headers.insert(ATTEMPT, HeaderValue::from(delivery.attempts.saturating_add(1)));
         headers.insert(ROUND, HeaderValue::from(delivery.round));
-        let trace = delivery.trace.unwrap_or_else(|| TraceParent::of_event(delivery.event));
-        insert(&mut headers, TRACEPARENT, trace.header(fastrand::u64(..)));
+        let own = || TraceParent::of_event(delivery.event);
+        let parent = delivery.trace.as_ref().map_or_else(own, |trace| trace.parent);
+        insert(&mut headers, TRACEPARENT, parent.header(fastrand::u64(..)));
+        if let Some(state) = delivery.trace.as_ref().and_then(|trace| trace.state.as_ref()) {
+            insert(&mut headers, TRACESTATE, state.as_str().to_owned());
+        }
         (headers, message.body)
     }
 }
 
-/// Inserts a value that is made of digits, letters and base64 only.
+/// Inserts a value that is made of visible ASCII and spaces only.
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
     if let Ok(value) = HeaderValue::try_from(value) {
         headers.insert(name, value);
@@ -213,6 +217,7 @@ const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const ATTEMPT: HeaderName = HeaderName::from_static("hookswitch-attempt");
 const ROUND: HeaderName = HeaderName::from_static("hookswitch-round");
 

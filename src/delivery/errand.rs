@@ -245,7 +245,7 @@ pub(super) fn copy(delivery: &Delivery) -> Delivery {
         target: delivery.target.clone(),
         event: delivery.event,
         json: delivery.json.clone(),
-        trace: delivery.trace,
+        trace: delivery.trace.clone(),
         since: delivery.since,
         stood: delivery.stood,
         round: delivery.round,

@@ -10,6 +10,7 @@ pub mod instant;
 pub mod number;
 pub mod schema;
 mod trace;
+mod trace_state;
 pub mod value;
 mod word;
 
@@ -19,5 +20,6 @@ pub use call_event::{
 };
 pub use golden::GOLDEN;
 pub use id::EventId;
-pub use trace::TraceParent;
+pub use trace::{Trace, TraceParent};
+pub use trace_state::TraceState;
 pub use word::{AnsweredBy, Direction, Reason, Status, Warning};

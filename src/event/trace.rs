@@ -2,7 +2,16 @@
 
 use std::fmt::Write as _;
 
-use crate::event::EventId;
+use crate::event::{EventId, TraceState};
+
+/// What the sender of a callback says of its trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// `traceparent`.
+    pub parent: TraceParent,
+    /// `tracestate`, which says nothing without the other.
+    pub state: Option<TraceState>,
+}
 
 /// A trace, and how it is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Request, header::CONTENT_TYPE, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header::CONTENT_TYPE, request::Parts};
 use http_body::Body;
 use ipnet::IpNet;
 use tokio::{sync::Semaphore, time::Instant};
@@ -20,7 +20,7 @@ use tower::Service;
 use crate::{
     clock::Clock,
     drain::Drain,
-    event::{Envelope, EventId, TraceParent},
+    event::{Envelope, EventId, Trace, TraceParent, TraceState},
     ingest::{
         answer::{self, Answer, Refusal},
         body,
@@ -38,6 +38,7 @@ use crate::{
 
 /// W3C Trace Context.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// What every request of the relay shares.
 #[derive(Debug)]
@@ -197,12 +198,13 @@ impl Context {
 }
 
 /// The trace the sender says this belongs to. Two that differ say nothing.
-fn trace(headers: &HeaderMap) -> Option<TraceParent> {
+fn trace(headers: &HeaderMap) -> Option<Trace> {
     let mut said = headers.get_all(TRACEPARENT).iter();
-    match (said.next(), said.next()) {
-        (Some(one), None) => TraceParent::parse(one.to_str().ok()?),
-        _ => None,
-    }
+    let (Some(one), None) = (said.next(), said.next()) else { return None };
+    let parent = TraceParent::parse(one.to_str().ok()?)?;
+    let state: Result<Vec<&str>, _> =
+        headers.get_all(TRACESTATE).iter().map(HeaderValue::to_str).collect();
+    Some(Trace { parent, state: state.ok().and_then(TraceState::parse) })
 }
 
 fn content_type(headers: &HeaderMap) -> Option<String> {

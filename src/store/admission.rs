@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::{
-    event::{EventId, SourceName, Status, TraceParent},
+    event::{EventId, SourceName, Status, Trace},
     route::TargetName,
 };
 
@@ -28,7 +28,7 @@ pub struct Admission {
     /// How long the fingerprint is remembered; zero turns recognition off.
     pub dedupe_window: Duration,
     /// The trace its sender named; targets are told of it.
-    pub trace: Option<TraceParent>,
+    pub trace: Option<Trace>,
     /// What becomes of it.
     pub fate: Fate,
 }

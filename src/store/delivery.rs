@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::{
-    event::{EventId, SourceName, TraceParent},
+    event::{EventId, SourceName, Trace},
     route::TargetName,
     store::StoredRequest,
 };
@@ -27,7 +27,7 @@ pub struct Delivery {
     /// The normalised event.
     pub json: Bytes,
     /// The trace the callback's sender named, if it did.
-    pub trace: Option<TraceParent>,
+    pub trace: Option<Trace>,
     /// When the event was accepted, or the delivery last redriven: its age runs from here.
     pub since: Timestamp,
     /// How long its target was paused or orphaned since then, which is no age.

@@ -175,6 +175,8 @@ async fn the_trace_of_a_callback_goes_on_to_its_targets_also_after_a_restart() {
         .header("x-api-key", API_KEY)
         .header("content-type", "application/json")
         .header("traceparent", format!("{version}-{trace}-{parent}-01"))
+        .header("tracestate", "rojo=00f067aa0ba902b7")
+        .header("tracestate", "congo=t61rcWkgMzE")
         .body(callback("call.1").to_string())
         .send();
     assert_eq!(sent.await.unwrap().status(), 200);
@@ -198,9 +200,11 @@ async fn the_trace_of_a_callback_goes_on_to_its_targets_also_after_a_restart() {
     for nth in [0, 1] {
         assert_eq!((&*parts(nth)[1], &*parts(nth)[3]), (trace, "01"), "the sender's trace");
         assert_ne!(parts(nth)[2], parent, "each request is a span of its own");
+        assert_eq!(other[nth].header("tracestate"), "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE");
     }
     assert_ne!(parts(0)[2], parts(1)[2]);
     assert_ne!(parts(2)[1], trace, "without one, the event has its own");
+    assert!(!other[2].headers.contains_key("tracestate"));
 }
 
 #[tokio::test]

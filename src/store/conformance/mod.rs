@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    event::{EventId, SourceName, Status, TraceParent},
+    event::{EventId, SourceName, Status, Trace, TraceParent, TraceState},
     route::TargetName,
 };
 
@@ -302,17 +302,22 @@ pub(crate) async fn an_event_reads_back_as_it_was_admitted(backend: &dyn Backend
 
 pub(crate) async fn a_delivery_brings_the_trace_of_its_callback(backend: &dyn Backend) {
     let sent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
-    let trace = TraceParent::parse(sent);
+    let parent = TraceParent::parse(sent).unwrap();
+    let state = TraceState::parse(["rojo=00f067aa0ba902b7", "congo=t61rcWkgMzE"]);
+    assert!(state.is_some());
+    let (bare, whole) = (Trace { parent, state: None }, Trace { parent, state });
     let store = backend.open();
-    commit(&*store, Admission { trace, ..admission(backend.clock(), &["crm"]) }).await;
+    for trace in [&whole, &bare] {
+        let trace = Some(trace.clone());
+        commit(&*store, Admission { trace, ..admission(backend.clock(), &["crm"]) }).await;
+    }
     commit(&*store, admission(backend.clock(), &["crm"])).await;
     drop(store);
 
     let found = due(&*backend.open(), "crm", backend.clock().now()).await;
 
-    assert!(trace.is_some());
-    let traces: Vec<_> = found.iter().map(|delivery| delivery.trace).collect();
-    assert_eq!(traces, [trace, None]);
+    let traces: Vec<_> = found.into_iter().map(|delivery| delivery.trace).collect();
+    assert_eq!(traces, [Some(whole), Some(bare), None]);
 }
 
 pub(crate) async fn an_unreadable_callback_is_kept_as_it_came(backend: &dyn Backend) {

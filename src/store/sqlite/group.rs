@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
 use super::{amend::Amended, ledger::Ledger, seen::Seen, statements::Statements};
 use crate::{
-    event::{EventId, TraceParent},
+    event::{EventId, Trace, TraceState},
     route::TargetName,
     store::{Admission, Again, Attempt, CallFacts, DeliveryId, Fate, Settlement, StoreError},
 };
@@ -120,7 +120,7 @@ impl Group<'_> {
                 });
             }
         }
-        self.keep_trace(seq, admission.trace)?;
+        self.keep_trace(seq, admission.trace.as_ref())?;
         self.stored += 1;
         Ok(Done::Admitted { id: admission.id, duplicate: false, quarantined })
     }
@@ -171,11 +171,15 @@ impl Group<'_> {
     }
 
     /// Keeps the trace of an event. Rare, so that the column costs the others nothing.
-    fn keep_trace(&self, seq: i64, trace: Option<TraceParent>) -> Result<(), Fault> {
+    fn keep_trace(&self, seq: i64, trace: Option<&Trace>) -> Result<(), Fault> {
         let Some(trace) = trace else { return Ok(()) };
         self.connection
-            .prepare_cached("UPDATE events SET trace = ?2 WHERE seq = ?1")?
-            .execute(params![seq, trace.to_bytes()])?;
+            .prepare_cached("UPDATE events SET trace = ?2, trace_state = ?3 WHERE seq = ?1")?
+            .execute(params![
+                seq,
+                trace.parent.to_bytes(),
+                trace.state.as_ref().map(TraceState::as_str)
+            ])?;
         Ok(())
     }
 

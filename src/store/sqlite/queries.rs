@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params, types::Type};
 
 use super::{group::TARGETS_MAX, terms::Terms, turns::Lapsed};
 use crate::{
-    event::{EventId, SourceName, Status, TraceParent},
+    event::{EventId, SourceName, Status, Trace, TraceParent, TraceState},
     route::TargetName,
     store::{
         Attempt, CallFacts, DeadLetter, Delivery, DeliveryId, DeliveryRecord, DeliveryState, Due,
@@ -87,7 +87,7 @@ fn head(
          ORDER BY next_at, id",
     )?;
     let mut one = connection.prepare_cached(
-        "SELECT d.since, d.round, d.attempts, d.stood, e.id, e.json, e.trace, d.new_id \
+        "SELECT d.since, d.round, d.attempts, d.stood, e.id, e.json, e.trace, d.new_id, e.trace_state \
          FROM deliveries d CROSS JOIN events e ON e.seq = d.id / 4096 WHERE d.id = ?1",
     )?;
     let mut rows = query.query(params![number, attempted])?;
@@ -113,7 +113,7 @@ fn head(
                     target: target.clone(),
                     event: event_id(row, 4)?,
                     json: Bytes::copy_from_slice(json),
-                    trace: row.get::<_, Option<[u8; 17]>>(6)?.map(TraceParent::from_bytes),
+                    trace: trace(row)?,
                     since: instant(row.get(0)?),
                     stood: span(stood.saturating_sub(row.get(3)?)),
                     round: row.get(1)?,
@@ -138,6 +138,14 @@ fn head(
         .optional()?
         .map(instant);
     Ok(head)
+}
+
+/// The trace of an event, if its sender named one.
+fn trace(row: &Row<'_>) -> rusqlite::Result<Option<Trace>> {
+    let Some(parent) = row.get::<_, Option<[u8; 17]>>(6)? else { return Ok(None) };
+    let state = row.get_ref(8)?.as_str_or_null()?;
+    let state = state.and_then(|state| TraceState::parse([state]));
+    Ok(Some(Trace { parent: TraceParent::from_bytes(parent), state }))
 }
 
 /// Pending deliveries of a target whose age began `before` then in the target's own time, one step
