@@ -365,9 +365,15 @@ impl Group<'_> {
     }
 
     fn erase(&mut self, events: &[i64], keys: &[Key]) -> Result<Amended, Fault> {
-        let mut erased = Erased::default();
         // Freed pages are overwritten too, for this deed only: it costs writes.
         secure_delete(self.connection, "PRAGMA secure_delete = ON")?;
+        let erased = self.remove_all(events, keys);
+        secure_delete(self.connection, "PRAGMA secure_delete = FAST")?;
+        Ok(Amended { erased: erased?, ..Amended::default() })
+    }
+
+    fn remove_all(&mut self, events: &[i64], keys: &[Key]) -> Result<Erased, Fault> {
+        let mut erased = Erased::default();
         for seq in events {
             erased.fingerprints += Seen::forget_event(self.connection, *seq)?;
             let (state, gone, attempts) = self.remove(*seq)?;
@@ -388,8 +394,7 @@ impl Group<'_> {
         }
         erased.fingerprints += self.remove_keys(keys)?;
         self.ledger.mark_seq(self.connection)?;
-        secure_delete(self.connection, "PRAGMA secure_delete = FAST")?;
-        Ok(Amended { erased, ..Amended::default() })
+        Ok(erased)
     }
 
     /// Removes an event with all that belongs to it: its state, its deliveries, and how many
@@ -421,8 +426,9 @@ impl Group<'_> {
 
     fn forget(&mut self, keys: &[Key]) -> Result<Amended, Fault> {
         secure_delete(self.connection, "PRAGMA secure_delete = ON")?;
-        let erased = Erased { fingerprints: self.remove_keys(keys)?, ..Erased::default() };
+        let removed = self.remove_keys(keys);
         secure_delete(self.connection, "PRAGMA secure_delete = FAST")?;
+        let erased = Erased { fingerprints: removed?, ..Erased::default() };
         Ok(Amended { erased, ..Amended::default() })
     }
 

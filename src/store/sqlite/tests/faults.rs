@@ -19,6 +19,7 @@ use crate::{
         metrics::Series,
         sqlite::{
             Sqlite,
+            amend::{Amend, Amended},
             disk::Disk,
             log::Log,
             open, schema,
@@ -140,6 +141,32 @@ async fn when_the_commit_itself_fails_nobody_gets_a_receipt_and_nothing_stays() 
     all_failed(answers).await;
     drop(writer);
     holds_exactly(&place, 0).await;
+}
+
+#[tokio::test]
+async fn an_erasure_that_fails_leaves_later_removals_as_cheap_as_before() {
+    let place = Place::new();
+    let mut writer = writer(&place);
+    let (group, _answers) = jobs(&place.clock, 1);
+    writer.commit(group).unwrap();
+    let overwrites = |writer: &Writer| -> i64 {
+        writer.connection().pragma_query_value(None, "secure_delete", |row| row.get(0)).unwrap()
+    };
+    let before = overwrites(&writer);
+    writer
+        .connection()
+        .execute_batch(
+            "CREATE TEMP TRIGGER breach BEFORE DELETE ON main.requests
+             BEGIN SELECT RAISE(ABORT, 'as a test wants it'); END;",
+        )
+        .unwrap();
+
+    let (reply, answer) = oneshot::channel::<Result<Amended, StoreError>>();
+    let erase = Amend::Erase { events: vec![1], keys: Vec::new() };
+    drop(writer.commit(vec![Job::Amend(Box::new(erase), reply)]));
+
+    assert!(answer.await.unwrap().is_err());
+    assert_eq!(overwrites(&writer), before);
 }
 
 #[tokio::test]
