@@ -235,6 +235,31 @@ pub(crate) async fn what_is_redriven_waits_for_its_turn(backend: &dyn Backend) {
     }
 }
 
+pub(crate) async fn what_a_replay_makes_waits_for_its_turn(backend: &dyn Backend) {
+    let store = backend.open();
+    let now = backend.clock().now();
+    store.take_turns(&target("lake"), true).await.unwrap();
+    let mut events = Vec::new();
+    for targets in [&["crm"][..], &[], &["lake"], &[]] {
+        events.push(commit(&*store, admission(backend.clock(), targets)).await.id());
+    }
+    let elsewhere = Admission { source: source("plum-us"), ..admission(backend.clock(), &[]) };
+    let elsewhere = commit(&*store, elsewhere).await.id();
+    let replay = Replay { targets: vec![target("lake")], ..Replay::default() };
+
+    assert_eq!(store.replay(replay, None, again(now), 9).await.unwrap().deliveries, 4);
+
+    // The third was there before, and has the turn.
+    for event in [events[2], events[0], events[1], events[3]] {
+        let mut found = due(&*store, "lake", now).await;
+        assert!(ids(&found).contains(&elsewhere));
+        found.retain(|delivery| delivery.event != elsewhere);
+        assert_eq!(ids(&found), [event]);
+        store.settle(found.remove(0), attempt(1, now), Settlement::Delivered).await.unwrap();
+    }
+    assert_eq!(ids(&due(&*store, "lake", now).await), [elsewhere]);
+}
+
 pub(crate) async fn a_change_of_order_concerns_what_waits_already(backend: &dyn Backend) {
     let store = backend.open();
     let (clock, crm) = (backend.clock(), target("crm"));

@@ -121,6 +121,7 @@ macro_rules! conforms {
             deliveries_of_a_call_are_due_one_at_a_time_in_order
             what_has_no_call_waits_for_nobody
             what_is_redriven_waits_for_its_turn
+            what_a_replay_makes_waits_for_its_turn
             a_change_of_order_concerns_what_waits_already
             whatever_ends_a_head_lets_the_next_go
         );

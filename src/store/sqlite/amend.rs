@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{
-    group::{Done, Fault, Group, TARGETS_MAX, call_key},
+    group::{Done, Fault, Group, TARGETS_MAX, call_key, call_of},
     seen::{Key, Seen},
     turns::{Joined, Lapsed, Turn},
 };
@@ -133,7 +133,7 @@ impl Group<'_> {
             ])?;
         self.mark_failed(seq, failed_routes)?;
         // Its age begins now: a release after days must not expire at once.
-        self.enqueue(seq, self.now, call_key(admission, facts), targets)?;
+        self.enqueue(seq, self.now, call_of(admission, facts), targets)?;
         self.ledger.sources.change(source, |totals| {
             totals.unrouted -= u64::from(is_unrouted);
             totals.quarantined -= u64::from(!is_unrouted);
@@ -163,12 +163,15 @@ impl Group<'_> {
             let found: Option<(i64, String, Option<i64>)> = self
                 .connection
                 .prepare_cached(
-                    "SELECT e.source, e.state, (SELECT d.call_key FROM deliveries d \
-                     WHERE d.id >= ?2 AND d.id < ?3 ORDER BY d.id LIMIT 1) \
-                     FROM events e WHERE e.seq = ?1 AND e.json IS NOT NULL",
+                    "SELECT e.source, e.state, s.name, e.call_id, e.reference \
+                     FROM events e CROSS JOIN sources s \
+                     WHERE e.seq = ?1 AND e.json IS NOT NULL AND s.id = e.source",
                 )?
-                .query_row(params![seq, first_of(*seq), first_of(*seq + 1)], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                .query_row([seq], |row| {
+                    let name = row.get_ref(2)?.as_str()?;
+                    let id = row.get_ref(3)?.as_str_or_null()?;
+                    let reference = row.get_ref(4)?.as_str_or_null()?;
+                    Ok((row.get(0)?, row.get(1)?, call_key(name, id, reference)))
                 })
                 .optional()?;
             let Some((source, state, key)) = found else { continue };

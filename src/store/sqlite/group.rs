@@ -105,7 +105,7 @@ impl Group<'_> {
                     .map_err(|_| Fault::Unstorable("the event is not UTF-8".into()))?;
                 self.insert_event(seq, source, admission, state, Ok((json, facts)))?;
                 self.mark_failed(seq, failed_routes)?;
-                self.enqueue(seq, admission.received_at, call_key(admission, facts), targets)?;
+                self.enqueue(seq, admission.received_at, call_of(admission, facts), targets)?;
                 self.ledger.sources.change(source, |totals| {
                     totals.accepted += 1;
                     totals.routed += u64::from(!targets.is_empty());
@@ -368,15 +368,21 @@ impl From<Fault> for StoreError {
     }
 }
 
+/// The call an admission is of.
+pub(super) fn call_of(admission: &Admission, facts: &CallFacts) -> Option<i64> {
+    let (id, reference) = (facts.call_id.as_deref(), facts.reference.as_deref());
+    call_key(admission.source.as_str(), id, reference)
+}
+
 /// Tells the calls of a source apart: FNV-1a over source, kind and value, in 64 bits. Kept in the
 /// file, so the definition is for ever. Two calls that collide are delivered in order, no more.
-pub(super) fn call_key(admission: &Admission, facts: &CallFacts) -> Option<i64> {
-    let (kind, value) = match (&facts.call_id, &facts.reference) {
+pub(super) fn call_key(source: &str, id: Option<&str>, reference: Option<&str>) -> Option<i64> {
+    let (kind, value) = match (id, reference) {
         (Some(id), _) => (b"i", id),
         (None, Some(reference)) => (b"r", reference),
         (None, None) => return None,
     };
-    let key = [admission.source.as_str().as_bytes(), &[0], kind, value.as_bytes()]
+    let key = [source.as_bytes(), &[0], kind, value.as_bytes()]
         .into_iter()
         .flatten()
         .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {

@@ -46,9 +46,10 @@ enum Step {
         target: Option<usize>,
         max: usize,
     },
-    /// Sends the events that have a delivery for `target` to it again.
+    /// Sends events to `target` again: those that have a delivery for it, or all there are.
     Replay {
         target: usize,
+        all: bool,
     },
     /// Gives one target's pending and dead to another.
     Adopt {
@@ -84,6 +85,8 @@ enum Step {
 struct Model {
     events: BTreeMap<&'static str, EventTotals>,
     seen: BTreeMap<(usize, u8), (Timestamp, EventId)>,
+    /// The events that could be read, in the order of acceptance, which is that of their ids.
+    readable: BTreeMap<EventId, Readable>,
     /// In the order of acceptance.
     deliveries: Vec<Row>,
     /// What erased deliveries still count as.
@@ -93,6 +96,13 @@ struct Model {
     paused: [Option<Timestamp>; 3],
     /// How long each was paused before that.
     stood: [SignedDuration; 3],
+}
+
+#[derive(Clone, Copy)]
+struct Readable {
+    source: usize,
+    call: Option<Call>,
+    routed: bool,
 }
 
 struct Row {
@@ -133,7 +143,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => settle,
         1 => dead.clone().prop_map(|(target, max)| Step::Redrive { target, max }),
         1 => dead.prop_map(|(target, max)| Step::Discard { target, max }),
-        1 => (0..3_usize).prop_map(|target| Step::Replay { target }),
+        1 => (0..3_usize, any::<bool>()).prop_map(|(target, all)| Step::Replay { target, all }),
         1 => (0..3_usize, 0..3_usize).prop_map(|(old, new)| Step::Adopt { old, new }),
         1 => (0..40_usize).prop_map(|nth| Step::Erase { nth }),
         1 => (0..3_usize, any::<bool>())
@@ -233,6 +243,43 @@ impl Model {
     fn end(&mut self, n: usize, state: DeliveryState) {
         self.leave(n);
         self.deliveries[n].state = state;
+    }
+
+    /// Makes a delivery, which is the last of its event.
+    fn enqueue(&mut self, event: EventId, target: usize, now: Timestamp) {
+        let n = self.deliveries.partition_point(|row| row.event <= event);
+        let row = Row {
+            event,
+            target,
+            state: DeliveryState::Pending,
+            round: 0,
+            new_id: false,
+            attempts: 0,
+            next_at: Some(now),
+            since: now,
+            stood: self.stood_at(target, now),
+            call: self.readable[&event].call,
+            queued: false,
+        };
+        self.deliveries.insert(n, row);
+        self.join(n);
+    }
+
+    /// Sends an event to a target again, or for the first time. How many deliveries it takes.
+    fn replay(&mut self, event: EventId, target: usize, now: Timestamp) -> u64 {
+        let there =
+            self.deliveries.iter().position(|row| (row.event, row.target) == (event, target));
+        match there {
+            Some(n) if self.deliveries[n].state == DeliveryState::Pending => return 0,
+            Some(n) => self.send_again(n, now, true),
+            None => self.enqueue(event, target, now),
+        }
+        let of = self.readable.get_mut(&event).unwrap();
+        if !std::mem::replace(&mut of.routed, true) {
+            let events = self.events.get_mut(SOURCES[of.source]).unwrap();
+            (events.unrouted, events.routed) = (events.unrouted - 1, events.routed + 1);
+        }
+        1
     }
 
     fn send_again(&mut self, n: usize, now: Timestamp, new_id: bool) {
@@ -354,21 +401,13 @@ impl Model {
                     (true, true) => events.unrouted += 1,
                     (true, false) => events.routed += 1,
                 }
-                for target in chosen.into_iter().filter(|_| *readable) {
-                    self.deliveries.push(Row {
-                        event: id,
-                        target,
-                        state: DeliveryState::Pending,
-                        round: 0,
-                        new_id: false,
-                        attempts: 0,
-                        next_at: Some(now),
-                        since: now,
-                        stood: self.stood_at(target, now),
-                        call: call.map(|call| (*from, call)),
-                        queued: false,
-                    });
-                    self.join(self.deliveries.len() - 1);
+                if *readable {
+                    let call = call.map(|call| (*from, call));
+                    let routed = !chosen.is_empty();
+                    self.readable.insert(id, Readable { source: *from, call, routed });
+                    for target in chosen {
+                        self.enqueue(id, target, now);
+                    }
                 }
             }
             Step::Settle { target: to, limit, outcome } => {
@@ -418,22 +457,20 @@ impl Model {
                     self.end(n, DeliveryState::Discarded);
                 }
             }
-            Step::Replay { target: of } => {
-                let filter =
-                    EventFilter { target: Some(target(TARGETS[*of])), ..EventFilter::default() };
+            Step::Replay { target: of, all } => {
+                let only = (!all).then(|| target(TARGETS[*of]));
+                let filter = EventFilter { target: only, ..EventFilter::default() };
                 let replay = Replay { events: filter, targets: vec![target(TARGETS[*of])] };
                 let sent = store
                     .replay(replay, None, Again { at: now, new_id: true }, 1000)
                     .await
                     .unwrap();
-                let mut expected = 0;
-                for n in 0..self.deliveries.len() {
-                    let row = &self.deliveries[n];
-                    if row.target == *of && row.state != DeliveryState::Pending {
-                        self.send_again(n, now, true);
-                        expected += 1;
-                    }
-                }
+                let there = |event: &EventId| {
+                    self.deliveries.iter().any(|row| (row.event, row.target) == (*event, *of))
+                };
+                let events: Vec<EventId> =
+                    self.readable.keys().copied().filter(|event| *all || there(event)).collect();
+                let expected = events.into_iter().map(|event| self.replay(event, *of, now)).sum();
                 assert_eq!((sent.deliveries, sent.next), (expected, None));
             }
             Step::Adopt { old, new } => {
@@ -448,6 +485,7 @@ impl Model {
                 let erased = store.erase(Erasure::Event(event), None).await.unwrap();
                 assert_eq!((erased.events, erased.next), (1, None));
                 self.seen.retain(|_, (_, first)| *first != event);
+                self.readable.remove(&event);
                 for n in 0..self.deliveries.len() {
                     if self.deliveries[n].event == event {
                         self.leave(n);
