@@ -3,6 +3,8 @@
 //! `cargo bench --bench isolation`. The relay is the real binary in a process of its own; senders
 //! and targets are here. First, rounds in turns with eight good targets alone, and with a dead one
 //! and one that answers in 10 s beside them: how long after its ack an event is at the good ones.
+//! The first round of everything warms up and does not count; ratios are of the two halves of one
+//! round, and what is told is their median, with the least and the most.
 //! Then a store with `ISOLATION_BACKLOG` deliveries pending for a dead target, made through
 //! `commit`: what a start, `due` and `settle` cost as ratios to a store with next to none, taken in
 //! turns, and what the relay's memory comes to while it acks and delivers on top of that backlog.
@@ -27,7 +29,7 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
-    fmt::Write as _,
+    fmt::{self, Write as _},
     fs,
     io::{BufRead as _, BufReader},
     path::Path,
@@ -62,11 +64,13 @@ const RATE: u64 = 100;
 const API_KEY: &str = "isolation-key";
 /// How long the slow target takes.
 const SLOW: Duration = Duration::from_secs(10);
-/// Calls of `due` and of `settle` on each store.
-const CALLS: usize = 400;
+/// Rounds of questions and outcomes on both stores that count.
+const VERB_ROUNDS: usize = 20;
+/// Calls of `due` and of `settle` on each store in a round.
+const CALLS: usize = 20;
 /// What one question for deliveries asks for.
 const LIMIT: usize = 128;
-/// Starts of each relay.
+/// Starts of each relay that count.
 const STARTS: usize = 7;
 /// Connections of the senders: the pace is kept whatever one ack takes.
 const SENDERS: u64 = 8;
@@ -95,15 +99,16 @@ fn setting(name: &str, otherwise: u64) -> u64 {
 // === eight targets, with and without two bad ones ===
 
 async fn compare(rounds: u64, seconds: u64) -> String {
-    let (mut medians, mut tails) = (Vec::new(), Vec::new());
-    for round in 0..rounds {
+    let (mut medians, mut tails) = (Ratios::default(), Ratios::default());
+    for round in 0..=rounds {
         let mut met = HashMap::new();
         // The order alternates, so that neither always comes second.
         for bad in [round % 2 == 0, round % 2 != 0] {
             let delays = Round::run(bad, seconds).await;
             let (median, tail) = (quantile(&delays, 0.5), quantile(&delays, 0.99));
             println!(
-                "round {round} {}: median {:.2} ms, p99 {:.2} ms, {} deliveries",
+                "round {round}{} {}: median {:.2} ms, p99 {:.2} ms, {} deliveries",
+                if round == 0 { " (not counted)" } else { "" },
                 if bad { "with" } else { "without" },
                 millis(median),
                 millis(tail),
@@ -111,10 +116,13 @@ async fn compare(rounds: u64, seconds: u64) -> String {
             );
             met.insert(bad, (median, tail));
         }
-        medians.push(met[&true].0.as_secs_f64() / met[&false].0.as_secs_f64());
-        tails.push(met[&true].1.as_secs_f64() / met[&false].1.as_secs_f64());
+        if round > 0 {
+            medians.note(met[&true].0, met[&false].0);
+            tails.note(met[&true].1, met[&false].1);
+        }
     }
-    format!("isolation: median {:.2}, p99 {:.2} (rounds {rounds})", mid(medians), mid(tails))
+    println!("spread: median {medians}, p99 {tails}");
+    format!("isolation: median {:.2}, p99 {:.2} (rounds {rounds})", medians.mid(), tails.mid())
 }
 
 /// When what arrived where.
@@ -323,22 +331,22 @@ async fn weigh(backlog: u64, seconds: u64) {
         began.elapsed().as_secs_f64(),
         fs::metadata(full.path().join("relay.db")).unwrap().len() as f64 / 1024.0 / 1024.0
     );
-    for verb in ["due", "settle"] {
-        let (full, empty) = verbs(verb, full.path(), empty.path()).await;
-        println!("{verb}: {:.2} ({full:.3} ms, empty {empty:.3} ms)", full / empty);
-    }
+    let (due, settle) = verbs(full.path(), empty.path()).await;
+    println!("due: {due}\nsettle: {settle}");
 
     let dead = vec![("dead".to_owned(), nobody().await)];
-    let (mut with, mut without) = (Vec::new(), Vec::new());
-    for start in 0..STARTS {
+    let mut starts = Ratios::default();
+    for start in 0..=STARTS {
+        let mut took = HashMap::new();
         for is_full in [start % 2 == 0, start % 2 != 0] {
             let folder = if is_full { full.path() } else { empty.path() };
-            let took = Relay::start(folder, &dead).took;
-            if is_full { &mut with } else { &mut without }.push(took.as_secs_f64());
+            took.insert(is_full, Relay::start(folder, &dead).took);
+        }
+        if start > 0 {
+            starts.note(took[&true], took[&false]);
         }
     }
-    let (with, without) = (mid(with), mid(without));
-    println!("start: {:.2} ({:.0} ms, empty {:.0} ms)", with / without, with * 1e3, without * 1e3);
+    println!("start: {starts}");
 
     let (arrivals, mut serving) = (Arrivals::default(), JoinSet::new());
     let mut targets = dead;
@@ -428,47 +436,90 @@ fn admission(clock: &Clock, number: u64) -> Admission {
     }
 }
 
-/// What a verb takes on the full store and on the empty one, taken in turns: medians, in ms.
-async fn verbs(verb: &str, full: &Path, empty: &Path) -> (f64, f64) {
+/// What `due` and `settle` take on the full store, in relation to the empty one.
+async fn verbs(full: &Path, empty: &Path) -> (Ratios, Ratios) {
     let stores = [open(full), open(empty)];
-    let mut took = [Vec::new(), Vec::new()];
-    let clock = Clock::system();
-    for call in 0..CALLS {
-        for which in [call % 2, (call + 1) % 2] {
-            let store = &stores[which];
-            let began = Instant::now();
-            let due = store.due(&dead(), clock.now(), &[], Room::of(LIMIT)).await.unwrap();
-            let asked = began.elapsed();
-            assert!(due.deliveries.len() >= LIMIT, "{} are due", due.deliveries.len());
-            let delivery = due.deliveries.into_iter().next().unwrap();
-            let attempt = Attempt {
-                number: delivery.attempts + 1,
-                at: clock.now(),
-                took: Duration::from_millis(1),
-                status: None,
-                error: Some("connection refused".to_owned()),
-                snippet: None,
-            };
-            // Due again at once: the queue stays as long as it is.
-            let retry = Settlement::Retry { at: delivery.since };
-            let began = Instant::now();
-            store.settle(delivery, attempt, retry).await.unwrap();
-            let settled = began.elapsed();
-            took[which].push(if verb == "due" { asked } else { settled }.as_secs_f64() * 1e3);
+    let (mut dues, mut settles) = (Ratios::default(), Ratios::default());
+    for round in 0..=VERB_ROUNDS {
+        let mut took = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
+        for call in 0..CALLS {
+            for which in [call % 2, (call + 1) % 2] {
+                let (asked, settled) = ask_and_settle(&*stores[which]).await;
+                took[which][0].push(asked);
+                took[which][1].push(settled);
+            }
+        }
+        if round > 0 {
+            let [[full_due, full_settle], [empty_due, empty_settle]] = took;
+            dues.note(quantile(&full_due, 0.5), quantile(&empty_due, 0.5));
+            settles.note(quantile(&full_settle, 0.5), quantile(&empty_settle, 0.5));
         }
     }
     for store in stores {
         store.close().await.unwrap();
     }
-    let [full, empty] = took;
-    (mid(full), mid(empty))
+    (dues, settles)
+}
+
+/// How long a question took, and the outcome of the first delivery it found.
+async fn ask_and_settle(store: &dyn Store) -> (Duration, Duration) {
+    let clock = Clock::system();
+    let began = Instant::now();
+    let due = store.due(&dead(), clock.now(), &[], Room::of(LIMIT)).await.unwrap();
+    let asked = began.elapsed();
+    assert!(due.deliveries.len() >= LIMIT, "{} are due", due.deliveries.len());
+    let delivery = due.deliveries.into_iter().next().unwrap();
+    let attempt = Attempt {
+        number: delivery.attempts + 1,
+        at: clock.now(),
+        took: Duration::from_millis(1),
+        status: None,
+        error: Some("connection refused".to_owned()),
+        snippet: None,
+    };
+    // Due again at once: the queue stays as long as it is.
+    let retry = Settlement::Retry { at: delivery.since };
+    let began = Instant::now();
+    store.settle(delivery, attempt, retry).await.unwrap();
+    (asked, began.elapsed())
 }
 
 // === figures ===
 
-fn mid(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
+/// Of each round what it took with, and without, in the order of the rounds.
+#[derive(Default)]
+struct Ratios(Vec<(Duration, Duration)>);
+
+impl Ratios {
+    fn note(&mut self, with: Duration, without: Duration) {
+        self.0.push((with, without));
+    }
+
+    fn sorted(&self) -> Vec<f64> {
+        let ratio = |(with, without): &(Duration, Duration)| with.div_duration_f64(*without);
+        let mut ratios: Vec<f64> = self.0.iter().map(ratio).collect();
+        ratios.sort_by(f64::total_cmp);
+        ratios
+    }
+
+    fn mid(&self) -> f64 {
+        let ratios = self.sorted();
+        ratios[ratios.len() / 2]
+    }
+}
+
+impl fmt::Display for Ratios {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ratios = self.sorted();
+        let (with, without): (Vec<_>, Vec<_>) = self.0.iter().copied().unzip();
+        let (least, most) = (ratios[0], ratios[ratios.len() - 1]);
+        let (with, without) = (millis(quantile(&with, 0.5)), millis(quantile(&without, 0.5)));
+        write!(
+            f,
+            "{:.2} ({least:.2} to {most:.2}; {with:.3} ms, without {without:.3} ms)",
+            self.mid()
+        )
+    }
 }
 
 fn quantile(delays: &[Duration], of: f64) -> Duration {
