@@ -4,12 +4,13 @@
 //! half-done; what is left is untouched, and the same command goes on with it.
 
 use std::{
+    fmt,
     io::{self, IsTerminal as _},
     pin::Pin,
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use tokio::time::Instant;
 
 /// The steps of one command.
@@ -19,7 +20,7 @@ pub(super) struct Steps {
     total: Option<u64>,
     moved: u64,
     rate: Option<u32>,
-    /// When the next step may begin, with a rate.
+    /// When the step under way began; with a rate, when the next may.
     next_at: Instant,
     stop: Option<Stop>,
     bar: Option<ProgressBar>,
@@ -53,7 +54,12 @@ impl Steps {
         quiet: bool,
     ) -> Self {
         let bar = (!quiet && io::stderr().is_terminal()).then(|| {
-            let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta}");
+            let style =
+                ProgressStyle::with_template("{bar:40} {pos}/{len} {rate} {eta}").map(|it| {
+                    it.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+                        write!(out, "{:.0}/s", state.per_sec()).unwrap_or_default();
+                    })
+                });
             let bar = ProgressBar::new(total.unwrap_or_default());
             style.map(|style| bar.set_style(style)).unwrap_or_default();
             bar
@@ -84,6 +90,7 @@ impl Steps {
             }
             () = tokio::time::sleep_until(self.next_at) => {}
         }
+        self.next_at = Instant::now();
         // Ten steps a second at most, so that a rate is even and not by bursts.
         let max = self.rate.map_or(STEP_MAX, |rate| rate.div_ceil(10).min(STEP_MAX));
         let left = self.total.map(|total| total.saturating_sub(self.moved).max(1));
@@ -102,7 +109,7 @@ impl Steps {
         }
         if let Some(rate) = self.rate {
             let took = u32::try_from(moved).unwrap_or(u32::MAX);
-            self.next_at = self.next_at.max(Instant::now()) + Duration::from_secs(1) * took / rate;
+            self.next_at += Duration::from_secs(1) * took / rate;
         }
         match &self.bar {
             Some(bar) => bar.set_position(self.moved),

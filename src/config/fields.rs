@@ -392,9 +392,17 @@ pub(super) fn nearest<'c>(
         4..=6 => 2,
         _ => 3,
     };
+    // A word with another before or behind it (`max_attempts`) is no slip of the fingers.
+    let holds = |candidate: &str| {
+        candidate.len() >= 4 && word.split(['_', '-', '.', ' ']).any(|part| part == candidate)
+    };
     candidates
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&word, &candidate.to_lowercase()), candidate))
+        .map(|candidate| {
+            let lower = candidate.to_lowercase();
+            let distance = strsim::damerau_levenshtein(&word, &lower);
+            (if holds(&lower) { distance.min(distance_max) } else { distance }, candidate)
+        })
         .filter(|(distance, _)| *distance <= distance_max)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -412,6 +420,9 @@ mod tests {
         assert_eq!(nearest("Timeout", words), Some("timeout"));
         assert_eq!(nearest("ulr", words), Some("url"));
         assert_eq!(nearest("connecttimeout", words), Some("connect_timeout"));
+        assert_eq!(nearest("max_timeout", words), Some("timeout"));
+        assert_eq!(nearest("retry_after_all", words), Some("retry"));
+        assert_eq!(nearest("max_url", words), None);
         assert_eq!(nearest("wombat", words), None);
         assert_eq!(nearest("", words), None);
         assert_eq!(nearest(&"x".repeat(100_000), words), None);
