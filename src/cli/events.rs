@@ -74,7 +74,8 @@ enum What {
     /// Read quarantined events again after a fix, and send them down their routes. Status, call,
     /// number and target are those they have once they are read.
     #[command(after_help = "Examples:\n  hookswitch events redrive --source julian --dry-run\n  \
-        hookswitch events redrive --since 7d --status voicemail")]
+        hookswitch events redrive --since 7d --status voicemail\n  \
+        hookswitch events redrive --unrouted    # after a route was added")]
     Redrive {
         #[command(flatten)]
         connection: Connection,
@@ -86,6 +87,9 @@ enum What {
         /// Also those that could not be verified when they came.
         #[arg(long)]
         unverified: bool,
+        /// Events that no route took, in place of those that could not be read.
+        #[arg(long)]
+        unrouted: bool,
         /// Only read them, and release none.
         #[arg(long)]
         dry_run: bool,
@@ -112,10 +116,11 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
             What::Release { connection, id, unverified } => {
                 release(connection, id, *unverified).await
             }
-            What::Redrive { connection, picked, event, unverified, dry_run } => {
+            What::Redrive { connection, picked, event, unverified, unrouted, dry_run } => {
                 let mut order = picked.members();
                 order.insert("events".to_owned(), json!(event));
                 order.insert("unverified".to_owned(), json!(unverified));
+                order.insert("unrouted".to_owned(), json!(unrouted));
                 order.insert("dry_run".to_owned(), json!(dry_run));
                 redrive(connection, Value::Object(order), *dry_run).await
             }

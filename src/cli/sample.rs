@@ -38,15 +38,29 @@ struct Template {
 
 /// One of each, the one that is shown whole first.
 pub(super) fn all() -> Vec<Sample> {
-    let completed = |template: &Template| template.sample(COMPLETED, template.call, SECRET);
+    let shipped = Secrets { token: SECRET, secret: SECRET, username: USERNAME, bearer: None };
+    let completed = |template: &Template| template.sample(COMPLETED, template.call, &shipped);
     TEMPLATES.iter().map(completed).collect()
 }
 
-/// Every case of a provider, of a call of its own, signed with `secret`.
-pub(super) fn of(provider: &str, secret: &str) -> Option<Vec<Sample>> {
+/// What a source asks for, each in its own place.
+#[derive(Debug)]
+pub(super) struct Secrets<'s> {
+    /// In the URL.
+    pub(super) token: &'s str,
+    /// In a header, as a password, or under a signature.
+    pub(super) secret: &'s str,
+    /// The user's name of Basic.
+    pub(super) username: &'s str,
+    /// A bearer token beside these.
+    pub(super) bearer: Option<&'s str>,
+}
+
+/// Every case of a provider, of a call of its own, with its secrets.
+pub(super) fn of(provider: &str, secrets: &Secrets<'_>) -> Option<Vec<Sample>> {
     let template = TEMPLATES.iter().find(|template| template.provider == provider)?;
     let call = format!("{}-{:012x}", template.call, fastrand::u64(0..1 << 48));
-    let cases = template.cases.iter().map(|(case, _)| template.sample(case, &call, secret));
+    let cases = template.cases.iter().map(|(case, _)| template.sample(case, &call, secrets));
     Some(cases.collect())
 }
 
@@ -67,7 +81,8 @@ impl Sample {
 // === impl Template ===
 
 impl Template {
-    fn sample(&self, case: &str, call: &str, secret: &str) -> Sample {
+    fn sample(&self, case: &str, call: &str, secrets: &Secrets<'_>) -> Sample {
+        let Secrets { token, secret, username, bearer } = secrets;
         let (case, word) = self
             .cases
             .iter()
@@ -77,22 +92,23 @@ impl Template {
         let body = self.body.trim_ascii_end().replace(self.word, word).replace(self.call, call);
         let json = ("content-type", "application/json".to_owned());
         let form = ("content-type", "application/x-www-form-urlencoded".to_owned());
-        let (path, headers) = match self.provider {
-            "11x" => ("11x".to_owned(), vec![json, ("x-api-key", secret.to_owned())]),
-            "plum" => (format!("plum/{secret}?ref={call}"), vec![form]),
+        let (path, mut headers) = match self.provider {
+            "11x" => ("11x".to_owned(), vec![json, ("x-api-key", (*secret).to_owned())]),
+            "plum" => (format!("plum/{token}?ref={call}"), vec![form]),
             "synthflow" => {
-                let signature = Key::new(Algorithm::Sha256, &Secret::new(secret))
+                let signature = Key::new(Algorithm::Sha256, &Secret::new(*secret))
                     .sign(&[call.as_bytes()], Encoding::Base64);
-                (format!("synthflow/{secret}"), vec![json, ("synthflow-signature", signature)])
+                (format!("synthflow/{token}"), vec![json, ("synthflow-signature", signature)])
             }
             // JSON under the content type of a form, and no scheme before the credentials: as its
             // documents show it.
             "clouddial" => {
-                let credentials = BASE64_STANDARD.encode(format!("relay/{secret}"));
+                let credentials = BASE64_STANDARD.encode(format!("{username}/{secret}"));
                 ("clouddial".to_owned(), vec![form, ("authorization", credentials)])
             }
-            other => (format!("{other}/{secret}"), vec![json]),
+            other => (format!("{other}/{token}"), vec![json]),
         };
+        headers.extend(bearer.map(|token| ("authorization", format!("Bearer {token}"))));
         Sample { provider: self.provider, case, path, headers, body, auth: self.auth }
     }
 }
@@ -161,3 +177,6 @@ const COMPLETED: &str = "completed";
 
 /// What the shipped relay.toml has until it is changed.
 pub(super) const SECRET: &str = "change-me";
+
+/// The user's name in it.
+pub(super) const USERNAME: &str = "relay";

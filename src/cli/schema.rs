@@ -26,7 +26,12 @@ enum Contract {
 pub(super) fn run(arguments: &Arguments) -> Exit {
     match arguments.contract {
         Contract::Event => print(CALL_EVENT_SCHEMA),
-        // `{:#}` is its pretty form.
-        Contract::Config => print(&format!("{:#}\n", json_schema::schema())),
+        Contract::Config => print(&config()),
     }
+}
+
+/// The schema of relay.toml.
+pub(super) fn config() -> String {
+    // `{:#}` is its pretty form.
+    format!("{:#}\n", json_schema::schema())
 }

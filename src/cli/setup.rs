@@ -1,6 +1,10 @@
 //! `init`, `send`, `secret`, `completions`, `healthcheck`: what is done around a relay.
 
-use std::{fs::OpenOptions, io::Write as _, path::PathBuf};
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use clap::{CommandFactory as _, ValueEnum};
@@ -15,7 +19,8 @@ use crate::cli::{
     connection::{Connection, client, store_exit, whereabouts},
     exit::Exit,
     print,
-    sample::{self, Sample},
+    sample::{self, Sample, Secrets},
+    schema,
 };
 
 /// Write a commented relay.toml to begin with.
@@ -32,8 +37,9 @@ pub(super) struct Init {
 
 /// Send a callback as a provider sends it: correct, and signed where that provider signs.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  hookswitch send 11x\n  \
-    hookswitch send synthflow --to https://relay.example.com/hooks/synthflow --secret \"$S\"")]
+#[command(after_help = "Examples:\n  \
+    hookswitch send 11x --to http://127.0.0.1:8080/hooks/julian --secret \"$KEY\"\n  \
+    hookswitch send synthflow --to https://relay.example.com/hooks/synthflow --token \"$T\" --secret \"$S\"")]
 pub(super) struct Send {
     /// The provider: 11x, plum, synthflow, mobtexting, clouddial.
     provider: String,
@@ -43,10 +49,19 @@ pub(super) struct Send {
     /// The source's URL, without a token; else the source of that name at 127.0.0.1:8080.
     #[arg(long, value_name = "URL")]
     to: Option<String>,
-    /// The secret of the source.
+    /// The secret of the source: in a header, as a password, or under a signature.
     #[arg(long, value_name = "SECRET", env = "HOOKSWITCH_SEND_SECRET", hide_env_values = true,
           default_value = sample::SECRET)]
     secret: String,
+    /// The token in its URL, where that is another.
+    #[arg(long, value_name = "TOKEN", env = "HOOKSWITCH_SEND_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// The user's name of `basic`.
+    #[arg(long, value_name = "NAME", default_value = sample::USERNAME)]
+    username: String,
+    /// The token of `bearer`, for a source that asks for one too.
+    #[arg(long, value_name = "TOKEN", env = "HOOKSWITCH_SEND_BEARER", hide_env_values = true)]
+    bearer: Option<String>,
     /// Print one JSON object instead of text.
     #[arg(long)]
     json: bool,
@@ -116,11 +131,10 @@ pub(super) struct Healthcheck {
 
 pub(super) fn init(arguments: &Init) -> Exit {
     let path = arguments.config.display();
-    let file = OpenOptions::new().write(true).create_new(true).open(&arguments.config);
-    match file.and_then(|mut file| file.write_all(SHIPPED.as_bytes())) {
+    match write_shipped(&arguments.config) {
         Ok(()) if arguments.json => print(&format!("{}\n", json!({ "config": arguments.config }))),
         Ok(()) => print(&format!("wrote {path}; next: hookswitch check, then hookswitch serve\n")),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             eprintln!("error: {path} is there already, and is left as it is");
             Exit::Exists
         }
@@ -131,8 +145,27 @@ pub(super) fn init(arguments: &Init) -> Exit {
     }
 }
 
+/// Writes relay.toml and, beside it, the schema that its first line names.
+fn write_shipped(path: &Path) -> io::Result<()> {
+    const SCHEMA: &str = "relay.schema.json";
+    let folder = path.parent().unwrap_or(Path::new(""));
+    if !folder.as_os_str().is_empty() {
+        fs::create_dir_all(folder)?;
+    }
+    let rest = SHIPPED.split_once('\n').map_or(SHIPPED, |(_, rest)| rest);
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    file.write_all(format!("#:schema {SCHEMA}\n{rest}").as_bytes())?;
+    fs::write(folder.join(SCHEMA), schema::config())
+}
+
 pub(super) fn send(arguments: &Send) -> Exit {
-    let Some(cases) = sample::of(&arguments.provider, &arguments.secret) else {
+    let secrets = Secrets {
+        token: arguments.token.as_ref().unwrap_or(&arguments.secret),
+        secret: &arguments.secret,
+        username: &arguments.username,
+        bearer: arguments.bearer.as_deref(),
+    };
+    let Some(cases) = sample::of(&arguments.provider, &secrets) else {
         let known = sample::providers();
         eprintln!("error: no provider is called {:?}; there are {known}", arguments.provider);
         return Exit::Usage;

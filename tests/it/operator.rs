@@ -586,9 +586,67 @@ async fn init_writes_what_runs_and_leaves_a_file_that_is_there() {
     fs::write(folder.path().join("relay.toml"), "# mine\n").unwrap();
     let json = asked(folder.path(), &["init", "--config", "other.toml", "--json"]).await;
     assert_eq!(json, json!({ "config": "other.toml" }));
+    let inner = run(folder.path(), &["init", "--config", "deep/er/relay.toml"]).await;
+    assert_eq!(inner.status.code(), Some(0), "{}", err(&inner));
+    // Where the first line of the file says that editors find it.
+    let text = fs::read_to_string(folder.path().join("deep/er/relay.toml")).unwrap();
+    assert!(text.starts_with("#:schema relay.schema.json\n"), "{text}");
+    let schema = fs::read_to_string(folder.path().join("deep/er/relay.schema.json")).unwrap();
+    assert_eq!(schema, out(&run(folder.path(), &["schema", "config"]).await));
     let again = run(folder.path(), &["init"]).await;
     assert_eq!(again.status.code(), Some(76), "{}", err(&again));
     assert_eq!(fs::read_to_string(folder.path().join("relay.toml")).unwrap(), "# mine\n");
+}
+
+#[tokio::test]
+async fn events_that_no_route_took_go_down_one_that_is_added() {
+    let crm = Target::answering(200).await;
+    let setup = Setup::new().target("crm", &crm, "");
+    let narrow = setup.text().replace("to = [\"crm\"]", "to = [\"crm\"]\nstatus = [\"busy\"]");
+    let config = write_config(&setup.folder(), &narrow);
+    let folder = setup.folder();
+    let relay = Process::serve(&config).await;
+    let url = format!("http://{}/hooks/calls", relay.callbacks);
+    let id = post(&url, &json!({ "callId": "c1", "duration": 5 })).await.id();
+    let kept = asked(&folder, &["events", "redrive", "--unrouted", "--json"]).await;
+    assert_eq!(kept["released"], 0);
+    assert_eq!(kept["kept"], json!([{ "id": id, "why": "no route takes it" }]));
+    relay.terminate().await;
+
+    let config = write_config(&folder, &setup.text());
+    let relay = Process::serve(&config).await;
+    let released = asked(&folder, &["events", "redrive", "--unrouted", "--json"]).await;
+    assert_eq!(released, json!({ "released": 1, "kept": [] }));
+    assert_eq!(crm.received(1).await[0].id(), id);
+    relay.kill().await;
+}
+
+/// As the guide has them: a URL token beside another secret, a bearer token, a name of one's own.
+#[tokio::test]
+async fn a_sample_shows_each_secret_in_its_own_place() {
+    let setup = Setup::new()
+        .table(
+            "[sources.syn]\nprovider = \"synthflow\"\nauth = [{ kind = \"url-token\", token = \"t0ken\" }, \
+             { kind = \"hmac\", secret = \"signing-s3cret\" }]",
+        )
+        .table(
+            "[sources.mob]\nprovider = \"mobtexting\"\nauth = [{ kind = \"url-token\", token = \"t0ken\" }, \
+             { kind = \"bearer\", token = \"b34rer\" }]",
+        )
+        .table(
+            "[sources.cloud]\nprovider = \"clouddial\"\nauth = { kind = \"basic\", username = \"desk\", \
+             password = \"p4ss\" }",
+        );
+    let relay = setup.start().await;
+    for (provider, source, secrets) in [
+        ("synthflow", "syn", &["--token", "t0ken", "--secret", "signing-s3cret"][..]),
+        ("mobtexting", "mob", &["--token", "t0ken", "--bearer", "b34rer"]),
+        ("clouddial", "cloud", &["--username", "desk", "--secret", "p4ss"]),
+    ] {
+        let to = format!("http://{}/hooks/{source}", relay.callbacks());
+        let send = [&["send", provider, "--to", &to, "--json"], secrets].concat();
+        assert_eq!(asked(&setup.folder(), &send).await["status"], 200, "{provider}");
+    }
 }
 
 #[tokio::test]

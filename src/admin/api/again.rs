@@ -99,6 +99,8 @@ pub(super) struct QuarantineOrder {
     until: Option<String>,
     /// Also those that could not be verified when they came.
     unverified: bool,
+    /// Events that no route took, in place of those that could not be read.
+    unrouted: bool,
     /// Read them, and release none.
     dry_run: bool,
     /// Where the step before ended: its `next`.
@@ -230,7 +232,8 @@ pub(super) async fn release_event(
     Ok(Json(Released { id: event.id.to_string(), targets }))
 }
 
-/// Reads quarantined events again after a fix, one step: go on with `next` until it is null.
+/// Reads quarantined events again after a fix, or those that no route took after one was added; one
+/// step: go on with `next` until it is null.
 #[utoipa::path(post, path = "/quarantine/redrive", tag = "events",
     request_body = QuarantineOrder, responses(
     (status = 200, body = ReadAgain),
@@ -243,7 +246,7 @@ pub(super) async fn redrive_quarantine(
     let filter = EventFilter {
         events: events(&order.events)?,
         source: source(&desk, order.source.as_deref())?,
-        state: Some(EventState::Quarantined),
+        state: Some(if order.unrouted { EventState::Unrouted } else { EventState::Quarantined }),
         reason: order.reason,
         since: instant(order.since.as_deref(), "since")?,
         until: instant(order.until.as_deref(), "until")?,
@@ -268,6 +271,9 @@ pub(super) async fn redrive_quarantine(
         let Some(event) = desk.store.event(summary.id).await? else { continue };
         let released = match read_again(&desk, &event, trust(order.unverified))? {
             Ok(admission) if !wanted.is_met(&admission.fate) => continue,
+            Ok(admission) if order.unrouted && !goes_anywhere(&admission.fate) => {
+                Err("no route takes it".to_owned())
+            }
             Ok(admission) if !order.dry_run => release(&desk, admission).await?.map(drop),
             Ok(_) => Ok(()),
             Err(why) => Err(why),
@@ -312,6 +318,10 @@ pub(super) async fn erase(
         fingerprints: step.fingerprints,
         next: step.next.map(|next| next.0.to_string()),
     }))
+}
+
+fn goes_anywhere(fate: &Fate) -> bool {
+    matches!(fate, Fate::Readable { targets, .. } if !targets.is_empty())
 }
 
 const fn trust(unverified: bool) -> Trust {
