@@ -159,8 +159,15 @@ impl Reloader {
             next.delivery.targets.iter().map(|target| target.name.clone()).collect();
         let orphaned = self.rooms.orphans(&next, &targets);
         match orphans {
-            Orphans::Refuse if !orphaned.is_empty() => {
-                return Err(ReloadRefused::Orphans(orphaned));
+            Orphans::Refuse => {
+                // What was kept before is as well off as it was.
+                let newly: Vec<Orphaned> = orphaned
+                    .into_iter()
+                    .filter(|orphaned| has_target(&before.config, orphaned))
+                    .collect();
+                if !newly.is_empty() {
+                    return Err(ReloadRefused::Orphans(newly));
+                }
             }
             // A store that takes nothing now would leave them as they are.
             Orphans::Dead if !orphaned.is_empty() => {
@@ -260,6 +267,11 @@ impl Rooms {
             changes.needs_restart.push("admin.token".to_owned());
         }
     }
+}
+
+/// Whether these deliveries have their target in `config`.
+fn has_target(config: &Config, orphaned: &Orphaned) -> bool {
+    config.delivery.targets.iter().any(|target| target.name.as_str() == orphaned.target)
 }
 
 fn problem(problem: &Problem) -> ReloadProblem {

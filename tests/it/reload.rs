@@ -212,6 +212,9 @@ async fn queued_work_without_a_target_refuses_a_reload_unless_told_what_becomes_
     assert!(refused.to_string().contains("\"crm\""), "{refused}");
     let (status, kept) = relay.reload(&bare, "keep").await;
     assert_eq!((status, &kept["orphaned"][0]["pending"]), (200, &json!(1)), "{kept}");
+    // What was kept once is no reason to refuse what has nothing to do with it.
+    let (status, again) = relay.reload(&bare, "refuse").await;
+    assert_eq!((status, &again["orphaned"][0]["pending"]), (200, &json!(1)), "{again}");
     let (status, back) = relay.reload(&setup.text(), "refuse").await;
     assert_eq!((status, &back["orphaned"]), (200, &json!([])), "{back}");
     let (status, dead) = relay.reload(&bare, "dead").await;
