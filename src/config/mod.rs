@@ -25,6 +25,7 @@ mod custom;
 mod document;
 mod excerpt;
 mod fields;
+mod files;
 mod hmac;
 mod mapping;
 mod reading;

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -17,6 +17,7 @@ use super::{
     environment::Environment,
     excerpt::shown,
     fields::{Fields, Node},
+    files,
     problem::{Problem, Problems},
     reading::{Reading, Spot},
     redacted::Redacted,
@@ -166,7 +167,7 @@ fn read(reading: &Reading<'_>, tree: &DeTable<'_>) -> Option<Config> {
     let renames = renames(&target_tables, &names.targets);
 
     shared_paths(reading, &source_tables);
-    shared_files(&target_tables);
+    shared_files(store.as_ref().map(|store| &store.settings), &target_tables);
     if let Some(sources) = &sources {
         nested_tokens(reading, &source_tables, sources);
     }
@@ -329,13 +330,25 @@ fn nested_tokens(reading: &Reading<'_>, tables: &[Named<'_>], sources: &[SourceS
     }
 }
 
-/// Two writers of one file would tear each other's lines.
-fn shared_files(targets: &[Named<'_>]) {
-    let mut taken: BTreeMap<String, &str> = BTreeMap::new();
+/// Two writers of one file would tear each other's lines, and the store is no place for lines.
+fn shared_files(store: Option<&crate::store::Settings>, targets: &[Named<'_>]) {
+    let kept: Vec<PathBuf> = store
+        .map(|store| files::meant(&store.path))
+        .into_iter()
+        .flat_map(|path| crate::store::Settings::files_of(&path))
+        .collect();
+    let mut taken: BTreeMap<PathBuf, &str> = BTreeMap::new();
     for target in targets {
         let Some(node) = target.fields.written("file") else { continue };
         let toml::de::DeValue::String(path) = node.value else { continue };
-        if let Some(other) = taken.insert(path.as_ref().to_owned(), target.name) {
+        let path = match path.as_ref() {
+            // Standard output.
+            "-" => PathBuf::from("-"),
+            path => files::meant(Path::new(path)),
+        };
+        if kept.contains(&path) {
+            node.wrong::<()>("this file belongs to the store", "write another file");
+        } else if let Some(other) = taken.insert(path, target.name) {
             node.wrong::<()>(
                 format!("target `{other}` writes this file too"),
                 "send both routes to one target, or write another file",

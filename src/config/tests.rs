@@ -560,6 +560,42 @@ fn each_broken_file_is_answered_as_written_beside_it() {
 }
 
 #[test]
+fn one_file_is_one_file_through_a_link_to_its_folder_whether_it_is_there_or_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (real, link) = (folder.path().join("real"), folder.path().join("link"));
+    fs::create_dir(&real).unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let told = |first: &Path, second: &Path| {
+        let text = format!("[targets.a]\nfile = {first:?}\n[targets.b]\nfile = {second:?}\n");
+        let told = problems(&text);
+        told.iter().any(|problem| problem.message == "target `a` writes this file too")
+    };
+
+    assert!(told(&real.join("x"), &link.join("x")));
+    assert!(told(&real.join("later/x"), &link.join("later/./x")));
+    assert!(!told(&real.join("x"), &link.join("y")));
+    fs::write(real.join("x"), "").unwrap();
+    std::os::unix::fs::symlink(real.join("x"), real.join("z")).unwrap();
+    assert!(told(&real.join("x"), &link.join("z")));
+}
+
+#[test]
+fn no_target_writes_a_file_of_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("relay.db");
+    for suffix in ["", "-wal", "-shm", ".lock"] {
+        let file = format!("{}{suffix}", folder.path().join("./relay.db").display());
+        let text = format!("[store]\npath = {store:?}\n[targets.a]\nfile = {file:?}\n");
+
+        let told = problems(&text);
+
+        let told: Vec<_> = told.iter().filter(|told| told.message.contains("the store")).collect();
+        assert_eq!(told.len(), 1, "{suffix}: {told:?}");
+        assert_eq!((told[0].severity, &*told[0].table), (Severity::Error, "targets.a"));
+    }
+}
+
+#[test]
 fn the_json_of_a_problem_has_its_stable_shape() {
     let problems =
         parse(&SHIPPED.replace("#listen = \"127.0.0.1:8080\"", "listen = 5")).unwrap_err();
