@@ -88,7 +88,8 @@ pub(super) struct Erase {
     /// Every event with this call id or reference.
     #[arg(long, value_name = "ID")]
     call: Option<String>,
-    /// Every event in which this number occurs.
+    /// Every event in which this number occurs; one of fewer than six digits stands in other
+    /// numbers, and is looked for only in `from` and `to`.
     #[arg(long, value_name = "NUMBER")]
     number: Option<String>,
     /// One event.

@@ -66,6 +66,7 @@ mod conformance;
 mod delivery;
 mod history;
 pub mod metrics;
+mod number;
 mod settings;
 pub mod sqlite;
 pub mod tidy;

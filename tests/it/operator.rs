@@ -793,7 +793,7 @@ async fn of_quarantined_events_those_are_redriven_that_turn_out_to_be_what_is_as
 
     for (filter, of) in [
         (["--status", "voicemail"], 2),
-        (["--number", "+15550100123"], 0),
+        (["--number", "+1 (555) 010-0123"], 0),
         (["--call", "c4"], 3),
         (["--target", "erp"], 1),
         (["--event", &ids[4]], 4),
@@ -836,6 +836,15 @@ async fn an_erasure_names_a_person_by_number_or_one_event() {
     let by_event = asked(&folder, &["erase", "--event", &ids[2], "--json"]).await;
     assert_eq!((&by_event["events"], &by_event["complete"]), (&json!(1), &json!(true)));
     assert!(left().await.is_empty());
+    let mut short = callback("call.4711");
+    short["phoneNumber"] = json!("47 11");
+    post(&url, &short).await.id();
+    let other = post(&url, &callback("call.47114711")).await.id();
+    let by_short = asked(&folder, &["erase", "--number", "4711", "--json"]).await;
+    assert_eq!((&by_short["events"], left().await), (&json!(1), vec![other]));
+    let no_number = run(&folder, &["erase", "--number", "abc"]).await;
+    assert_eq!(no_number.status.code(), Some(1));
+    assert_eq!(err(&no_number), "error: a number has digits\n");
     for wrong in [&["erase"][..], &["erase", "--event", &ids[0], "--number", "+15550100111"]] {
         assert_eq!(run(&folder, wrong).await.status.code(), Some(64), "{wrong:?}");
     }

@@ -134,7 +134,8 @@ pub(super) struct Kept {
 pub(super) struct EraseOrder {
     /// Every event with this call id or reference.
     call: Option<String>,
-    /// Every event in which this number occurs.
+    /// Every event in which this number occurs; one of fewer than six digits stands in other
+    /// numbers, and is looked for only in `from` and `to`.
     number: Option<String>,
     /// One event.
     event: Option<String>,
@@ -298,7 +299,10 @@ pub(super) async fn erase(
 ) -> Result<Json<Erased>, Problem> {
     let what = match (order.call, order.number, order.event) {
         (Some(call), None, None) if !call.is_empty() => Erasure::Call(call),
-        (None, Some(number), None) if number.bytes().any(|byte| byte.is_ascii_digit()) => {
+        (None, Some(number), None) => {
+            if !number.bytes().any(|byte| byte.is_ascii_digit()) {
+                return Err(Problem::invalid("a number has digits"));
+            }
             Erasure::Number(number)
         }
         (None, None, Some(event)) => {
@@ -368,13 +372,13 @@ async fn release(
 
 impl Wanted {
     fn is_met(&self, fate: &Fate) -> bool {
-        let Fate::Readable { facts, targets, .. } = fate else { return false };
+        let Fate::Readable { json, facts, targets, .. } = fate else { return false };
         let is = |wanted: &Option<String>, had: [&Option<String>; 2]| {
             wanted.is_none() || had.contains(&wanted)
         };
         self.status.is_none_or(|status| status == facts.status)
             && is(&self.call, [&facts.call_id, &facts.reference])
-            && is(&self.number, [&facts.from, &facts.to])
+            && self.number.as_ref().is_none_or(|number| facts.is_with(number, json))
             && self.target.as_ref().is_none_or(|target| targets.contains(target))
     }
 }

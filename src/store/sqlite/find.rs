@@ -8,7 +8,6 @@ use std::{collections::BTreeSet, time::Duration};
 use jiff::Timestamp;
 use memchr::memmem;
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
-use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::{
@@ -21,6 +20,7 @@ use crate::{
     store::{
         CallFacts, DeadFilter, DeliveryId, Erasure, EventCursor, EventFilter, EventState,
         EventSummary, Order,
+        number::{self, is_same, is_spacing},
     },
 };
 
@@ -80,35 +80,9 @@ pub(super) const REMOVED_PER_STEP: usize = 64;
 /// Fingerprints looked at in one step.
 const MARKS_PER_LOOK: i64 = 50_000;
 
-/// Shorter digits occur anywhere, in other numbers and in times.
+/// Shorter digits occur anywhere, in other numbers and in times: of those, only a call's own
+/// numbers are theirs.
 const NUMBER_DIGITS_MIN: usize = 6;
-
-/// A call's raw numbers, as they stand in the event.
-#[derive(Deserialize)]
-struct Raws<'a> {
-    #[serde(borrow)]
-    data: RawData<'a>,
-}
-
-#[derive(Deserialize)]
-struct RawData<'a> {
-    #[serde(borrow)]
-    call: RawCall<'a>,
-}
-
-#[derive(Deserialize)]
-struct RawCall<'a> {
-    #[serde(borrow)]
-    from: Option<RawNumber<'a>>,
-    #[serde(borrow)]
-    to: Option<RawNumber<'a>>,
-}
-
-#[derive(Deserialize)]
-struct RawNumber<'a> {
-    #[serde(borrow)]
-    raw: std::borrow::Cow<'a, str>,
-}
 
 // === impl Patience ===
 
@@ -373,21 +347,7 @@ fn is_raw_number(connection: &Connection, seq: i64, number: &str) -> rusqlite::R
     let mut rows = query.query([seq])?;
     let Some(row) = rows.next()? else { return Ok(false) };
     let json = row.get_ref(0)?.as_bytes_or_null()?.unwrap_or_default();
-    // Ours, and so well-formed; a number that is not there is none that was asked for.
-    let Ok(Raws { data: RawData { call } }) = serde_json::from_slice(json) else {
-        return Ok(false);
-    };
-    Ok([call.from, call.to].into_iter().flatten().any(|known| is_same(&known.raw, number)))
-}
-
-/// Whether two ways to write a number differ in punctuation only.
-fn is_same(known: &str, wanted: &str) -> bool {
-    let bare = |text: &str| -> String { text.chars().filter(|c| !is_spacing(*c)).collect() };
-    known == wanted || bare(known) == bare(wanted)
-}
-
-fn is_spacing(c: char) -> bool {
-    matches!(c, ' ' | '-' | '.' | '(' | ')')
+    Ok(number::is_raw(json, number))
 }
 
 /// The numbers of those events that are there, in order.
@@ -510,10 +470,14 @@ fn concerns(what: &Erasure, row: &Row<'_>) -> rusqlite::Result<bool> {
         }
         Erasure::Number(number) => {
             let digits: Vec<u8> = number.bytes().filter(u8::is_ascii_digit).collect();
-            digits.len() >= NUMBER_DIGITS_MIN
-                && [bytes(4)?, bytes(5)?, bytes(6)?, bytes(7)?, bytes(8)?]
-                    .iter()
-                    .any(|text| occurs(text, &digits))
+            if digits.len() < NUMBER_DIGITS_MIN {
+                let known = [row.get_ref(7)?.as_str_or_null()?, row.get_ref(8)?.as_str_or_null()?];
+                return Ok(known.into_iter().flatten().any(|known| is_same(known, number))
+                    || number::is_raw(bytes(4)?, number));
+            }
+            [bytes(4)?, bytes(5)?, bytes(6)?, bytes(7)?, bytes(8)?]
+                .iter()
+                .any(|text| occurs(text, &digits))
         }
     })
 }
