@@ -465,6 +465,9 @@ async fn a_head_makes_no_event_also_where_a_get_does() {
     let got = send(&relay, Method::GET, "/0ur-t0ken?status=completed", &[], "").await;
     assert_eq!(got.status, 200);
     assert_eq!(events(&relay, "unrouted").await, 1);
+    let raw = relay.admin(&format!("/api/v1/events/{}/raw", got.id()));
+    let raw = client().get(raw).send().await.unwrap().text().await.unwrap();
+    assert_eq!(raw, "status=completed", "of a GET its query is what was told");
 }
 
 // --- what cannot be read ---

@@ -230,14 +230,16 @@ pub(super) async fn show_event(
     Ok(Json(EventDetail::new(event, deliveries)))
 }
 
-/// The body of the callback as it came; credentials in it are masked.
+/// The body of the callback as it came, of a GET its query; credentials in it are masked.
 #[utoipa::path(get, path = "/events/{id}/raw", tag = "events",
     params(("id" = String, Path, description = "The event's id.")), responses(
     (status = 200, description = "The bytes.", body = String, content_type = "application/octet-stream"),
     (status = "default", description = "Refused.", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn raw_event(State(desk): State<Desk>, id: Segment) -> Result<Response, Problem> {
-    let mut response = stored(&desk, &id).await?.request.body.into_response();
+    let request = stored(&desk, &id).await?.request;
+    let told = if request.method == "GET" { request.query.into() } else { request.body };
+    let mut response = told.into_response();
     // Whatever a provider sent, no browser shows it as a page of ours.
     for (name, value) in [
         (CONTENT_TYPE, "application/octet-stream"),
