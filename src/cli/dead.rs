@@ -177,19 +177,15 @@ async fn export(
         }
     }
     match (steps.stopped(), draft) {
-        (Stop::Done, draft) => {
-            draft.map(Draft::keep).transpose()?;
-            steps.finish();
-            Ok(Exit::Done)
-        }
         (Stop::Interrupted, Some(draft)) => {
             let path = draft.path.display();
             eprintln!("interrupted: {path} is not written; run the same command again");
             Ok(Exit::Interrupted)
         }
-        (Stop::Interrupted, None) => {
+        (stop, draft) => {
+            draft.map(Draft::keep).transpose()?;
             steps.finish();
-            Ok(Exit::Interrupted)
+            Ok(stop.exit())
         }
     }
 }
@@ -261,22 +257,22 @@ impl Choice {
         if self.dry_run {
             return Ok(self.tell(&counts));
         }
-        let total = counts["total"].as_u64().unwrap_or_default();
-        let mut steps = Steps::new(done, Some(total), self.rate, self.connection.json);
+        // Where there are more than could be counted, the end is the step that moves none.
+        let total = counts["total"].as_u64().filter(|_| counts["complete"] != false);
+        let mut steps = Steps::new(done, total, self.rate, self.connection.json);
         while let Some(max) = steps.next().await {
             body.insert("max".to_owned(), json!(max));
             let path = format!("/dead-letters/{verb}");
-            let moved = peer.post(&path, &Value::Object(body.clone())).await?;
-            steps.took(moved["moved"].as_u64().unwrap_or_default());
+            match peer.post(&path, &Value::Object(body.clone())).await {
+                Ok(step) => steps.took(step["moved"].as_u64().unwrap_or_default()),
+                Err(exit) => steps.fail(exit)?,
+            }
         }
         let (moved, stop) = steps.finish();
         if self.connection.json {
             print(&format!("{}\n", json!({ "moved": moved, "complete": stop == Stop::Done })));
         }
-        Ok(match stop {
-            Stop::Done => Exit::Done,
-            Stop::Interrupted => Exit::Interrupted,
-        })
+        Ok(stop.exit())
     }
 
     fn tell(&self, counts: &Value) -> Exit {

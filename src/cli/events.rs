@@ -223,14 +223,19 @@ async fn redrive(connection: &Connection, mut order: Value, dry: bool) -> Result
     let mut steps = Steps::new(done, None, None, connection.json);
     let (mut released, mut kept, mut over) = (0, Vec::new(), false);
     while !over && steps.next().await.is_some() {
-        let step = peer.post("/quarantine/redrive", &order).await?;
+        let step = match peer.post("/quarantine/redrive", &order).await {
+            Ok(step) => step,
+            Err(exit) => {
+                steps.fail(exit)?;
+                break;
+            }
+        };
         let moved = step["released"].as_u64().unwrap_or_default();
         released += moved;
         kept.extend(step["kept"].as_array().cloned().unwrap_or_default());
         over = step["next"].is_null();
         order["cursor"] = step["next"].clone();
-        // A step that releases none is not the last.
-        steps.took(moved.max(1));
+        steps.went(moved);
     }
     let stop = steps.stopped();
     if connection.json {
@@ -238,12 +243,18 @@ async fn redrive(connection: &Connection, mut order: Value, dry: bool) -> Result
     } else if !kept.is_empty() {
         print(&table::rows(&[("KEPT", "/id"), ("WHY", "/why")], &kept, ""));
     }
-    eprintln!("{done}: {released}, kept: {}", kept.len());
-    if stop == Stop::Interrupted {
-        eprintln!("interrupted; run the same command again to go on");
-        return Ok(Exit::Interrupted);
+    let kept = kept.len();
+    match stop {
+        Stop::Done => eprintln!("{done}: {released}, kept: {kept}"),
+        Stop::Interrupted => eprintln!(
+            "interrupted: {done} {released}, kept {kept}, the rest is untouched; run the same \
+             command again to go on"
+        ),
+        Stop::Failed(_) => eprintln!(
+            "stopped: {done} {released}, kept {kept}; run the same command again to go on"
+        ),
     }
-    Ok(Exit::Done)
+    Ok(stop.exit())
 }
 
 /// Asks for what came after the last event that was seen. A page that is not full has no cursor:

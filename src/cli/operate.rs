@@ -199,30 +199,37 @@ impl Replay {
         while !over && let Some(max) = steps.next().await {
             body.insert("max".to_owned(), json!(max));
             body.insert("cursor".to_owned(), cursor.clone());
-            let step = peer.post("/replay", &Value::Object(body.clone())).await?;
+            let step = match peer.post("/replay", &Value::Object(body.clone())).await {
+                Ok(step) => step,
+                Err(exit) => {
+                    steps.fail(exit)?;
+                    break;
+                }
+            };
             let moved = step["deliveries"].as_u64().unwrap_or_default();
             deliveries += moved;
             cursor = step["next"].clone();
             over = cursor.is_null();
-            // A step that finds none is not the last: the filter may be a narrow one.
-            steps.took(moved.max(1));
+            // One that finds none is not the last: the filter may be a narrow one.
+            steps.went(moved);
         }
         let stop = steps.stopped();
         if self.connection.json {
             let told = json!({ "deliveries": deliveries, "next": cursor });
             print(&format!("{told}\n"));
         }
-        if stop == Stop::Interrupted {
-            let cursor = cursor.as_str().map(|at| format!(" with --cursor {at}"));
-            let cursor = cursor.unwrap_or_default();
-            eprintln!(
-                "interrupted: {deliveries} deliveries are sent again, the rest is untouched; run \
-                 the same command{cursor} to go on"
-            );
-            return Ok(Exit::Interrupted);
+        let at = cursor.as_str().map(|at| format!(" with --cursor {at}")).unwrap_or_default();
+        let again = format!("{deliveries} deliveries are sent again");
+        match stop {
+            Stop::Done => eprintln!("replayed: {again}"),
+            Stop::Interrupted => eprintln!(
+                "interrupted: {again}, the rest is untouched; run the same command{at} to go on"
+            ),
+            Stop::Failed(_) => {
+                eprintln!("stopped: {again}; run the same command{at} to go on");
+            }
         }
-        eprintln!("replayed: {deliveries} deliveries are sent again");
-        Ok(Exit::Done)
+        Ok(stop.exit())
     }
 }
 
@@ -236,24 +243,22 @@ impl Erase {
         let Self { connection, call, number, event } = self;
         let peer = connection.open(Need::Write).await?;
         let mut order = json!({ "call": call, "number": number, "event": event });
-        let mut erased = Map::new();
-        let (mut failed, mut over) = (None, false);
+        let (mut erased, mut over) = (Map::new(), false);
         let mut steps = Steps::new("erased", None, None, connection.json);
         while !over && steps.next().await.is_some() {
             let step = match peer.post("/erase", &order).await {
                 Ok(step) => step,
                 Err(exit) => {
-                    failed = Some(exit);
+                    steps.fail(exit)?;
                     break;
                 }
             };
             add(&mut erased, &step);
             order["cursor"] = step["next"].clone();
             over = step["next"].is_null();
-            // A step that finds none is not the last.
-            steps.took(step["events"].as_u64().unwrap_or_default().max(1));
+            steps.went(step["events"].as_u64().unwrap_or_default());
         }
-        steps.stopped();
+        let stop = steps.stopped();
         let (begun, erased) = (!erased.is_empty(), Value::Object(erased));
         if connection.json && begun {
             let mut told = erased;
@@ -262,17 +267,18 @@ impl Erase {
         } else if begun {
             print(&format!("erased:\n{}", table::facts(ERASED, &erased)));
         }
-        match failed {
-            Some(exit) => Err(exit),
-            None if over => Ok(Exit::Done),
-            None => {
-                eprintln!(
-                    "interrupted: the rest is untouched, and the files may hold traces of what is \
-                     erased; run the same command again to go on"
-                );
-                Ok(Exit::Interrupted)
-            }
+        match stop {
+            Stop::Done => {}
+            Stop::Interrupted => eprintln!(
+                "interrupted: the rest is untouched, and the files may hold traces of what is \
+                 erased; run the same command again to go on"
+            ),
+            Stop::Failed(_) => eprintln!(
+                "stopped: the files may hold traces of what is erased; run the same command again \
+                 to go on"
+            ),
         }
+        Ok(stop.exit())
     }
 }
 

@@ -13,6 +13,8 @@ use std::{
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use tokio::time::Instant;
 
+use crate::cli::exit::Exit;
+
 /// The steps of one command.
 pub(super) struct Steps {
     done: &'static str,
@@ -24,8 +26,11 @@ pub(super) struct Steps {
     next_at: Instant,
     stop: Option<Stop>,
     bar: Option<ProgressBar>,
-    /// Plain lines: what the last one said.
+    /// Plain lines: what the last one said, and when.
     told: u64,
+    told_at: Instant,
+    /// Whether a step was gone through.
+    begun: bool,
     interrupted: Pin<Box<dyn Future<Output = io::Result<()>>>>,
 }
 
@@ -36,13 +41,16 @@ pub(super) enum Stop {
     Done,
     /// Ctrl-C.
     Interrupted,
+    /// A step failed after others had not; why is printed.
+    Failed(Exit),
 }
 
 /// At most so many in a step: one commit of the relay, which others wait for.
 const STEP_MAX: u32 = 1000;
 
-/// A plain line every so many.
+/// A plain line every so many, and after so long.
 const LINE_EVERY: u64 = 10_000;
+const LINE_AFTER: Duration = Duration::from_secs(10);
 
 // === impl Steps ===
 
@@ -54,13 +62,12 @@ impl Steps {
         quiet: bool,
     ) -> Self {
         let bar = (!quiet && io::stderr().is_terminal()).then(|| {
-            let style =
-                ProgressStyle::with_template("{bar:40} {pos}/{len} {rate} {eta}").map(|it| {
-                    it.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
-                        write!(out, "{:.0}/s", state.per_sec()).unwrap_or_default();
-                    })
-                });
-            let bar = ProgressBar::new(total.unwrap_or_default());
+            let style = ProgressStyle::with_template(template(total)).map(|it| {
+                it.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+                    write!(out, "{:.0}/s", state.per_sec()).unwrap_or_default();
+                })
+            });
+            let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
             style.map(|style| bar.set_style(style)).unwrap_or_default();
             bar
         });
@@ -73,6 +80,8 @@ impl Steps {
             stop: None,
             bar,
             told: 0,
+            told_at: Instant::now(),
+            begun: false,
             interrupted: Box::pin(tokio::signal::ctrl_c()),
         }
     }
@@ -98,11 +107,18 @@ impl Steps {
         Some(max.min(left))
     }
 
+    /// What a step moved; one that moved none was the last.
     pub(super) fn took(&mut self, moved: u64) {
         if moved == 0 {
             self.stop = Some(Stop::Done);
-            return;
+        } else {
+            self.went(moved);
         }
+    }
+
+    /// What a step moved that need not be the last if it moved none.
+    pub(super) fn went(&mut self, moved: u64) {
+        self.begun = true;
         self.moved += moved;
         if self.total.is_some_and(|total| self.moved >= total) {
             self.stop = Some(Stop::Done);
@@ -113,12 +129,18 @@ impl Steps {
         }
         match &self.bar {
             Some(bar) => bar.set_position(self.moved),
-            None if self.moved >= self.told + LINE_EVERY => {
-                self.told = self.moved;
+            None if is_line_due(self.moved - self.told, self.told_at.elapsed()) => {
+                (self.told, self.told_at) = (self.moved, Instant::now());
                 eprintln!("{} {}{}", self.done, self.moved, self.of());
             }
             None => {}
         }
+    }
+
+    /// Ends with the step that failed. When it was the first, there is nothing more to tell.
+    pub(super) fn fail(&mut self, exit: Exit) -> Result<(), Exit> {
+        self.stop = Some(Stop::Failed(exit));
+        if self.begun { Ok(()) } else { Err(exit) }
     }
 
     /// Why it ended, without a word.
@@ -139,11 +161,67 @@ impl Steps {
                 "interrupted: {done} {moved}{of}, the rest is untouched; run the same \
                  command again to go on"
             ),
+            Stop::Failed(_) => {
+                eprintln!("stopped: {done} {moved}{of}; run the same command again to go on");
+            }
         }
         (moved, stop)
     }
 
     fn of(&self) -> String {
         self.total.map(|total| format!(" of {total}")).unwrap_or_default()
+    }
+}
+
+// === impl Stop ===
+
+impl Stop {
+    pub(super) const fn exit(self) -> Exit {
+        match self {
+            Self::Done => Exit::Done,
+            Self::Interrupted => Exit::Interrupted,
+            Self::Failed(exit) => exit,
+        }
+    }
+}
+
+/// A bar is full from the first step when nobody knows how many there are.
+const fn template(total: Option<u64>) -> &'static str {
+    match total {
+        Some(_) => "{bar:40} {pos}/{len} {rate} {eta}",
+        None => "{spinner} {pos} {rate}",
+    }
+}
+
+/// Whether a plain line is due, so many and so long after the last.
+fn is_line_due(moved: u64, after: Duration) -> bool {
+    moved >= LINE_EVERY || after >= LINE_AFTER
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_line_is_due_after_so_many_and_after_so_long() {
+        let seconds = Duration::from_secs;
+        for (moved, after, due) in [
+            (0, seconds(0), false),
+            (9_999, seconds(9), false),
+            (10_000, seconds(0), true),
+            (0, seconds(10), true),
+        ] {
+            assert_eq!(is_line_due(moved, after), due, "{moved} {after:?}");
+        }
+    }
+
+    #[test]
+    fn a_bar_is_of_what_was_counted_and_everything_else_turns() {
+        assert!(template(Some(5)).contains("{len}"));
+        assert!(template(None).contains("{spinner}"));
+        assert!(!template(None).contains("{bar") && !template(None).contains("{len}"));
+        for total in [None, Some(5)] {
+            assert!(ProgressStyle::with_template(template(total)).is_ok());
+        }
     }
 }

@@ -47,6 +47,8 @@ mod admin;
 
 mod operator;
 
+mod long_work;
+
 mod shown;
 
 mod architecture;

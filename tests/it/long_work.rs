@@ -1,0 +1,114 @@
+//! Long work in steps against a relay that answers as the test says: it stops, and goes on.
+
+use std::{collections::VecDeque, sync::Mutex};
+
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{Reply, Target},
+    operator::{err, out, run},
+};
+
+/// Whoever is asked the questions of a verb, and gives these answers one after the other.
+async fn answering(answers: &[(u16, Value)]) -> (Target, String) {
+    let answers: VecDeque<_> = answers.iter().cloned().collect();
+    let answers = Mutex::new(answers);
+    let relay = Target::scripted(move |_, asked| {
+        if asked.path == "/healthz" {
+            return Reply::status(200);
+        }
+        let (status, body) = answers.lock().unwrap().pop_front().expect("one question too many");
+        Reply::Answer(status, Vec::new(), body.to_string().into())
+    })
+    .await;
+    let url = relay.url().trim_end_matches("/events").to_owned();
+    (relay, url)
+}
+
+/// What a relay says whose disk is full.
+fn full() -> (u16, Value) {
+    (503, json!({ "detail": "the store takes nothing now" }))
+}
+
+#[tokio::test]
+async fn what_could_not_all_be_counted_is_moved_until_none_is_left() {
+    for verb in ["redrive", "discard"] {
+        let steps = [
+            json!({ "counts": [], "total": 2, "complete": false }),
+            json!({ "moved": 2 }),
+            json!({ "moved": 2 }),
+            json!({ "moved": 1 }),
+            json!({ "moved": 0 }),
+        ];
+        let (_relay, url) = answering(&steps.map(|step| (200, step))).await;
+        let folder = tempfile::tempdir().unwrap();
+
+        let moved = run(folder.path(), &["dead", verb, "--all", "--json", "--url", &url]).await;
+
+        assert_eq!(moved.status.code(), Some(0), "{}", err(&moved));
+        let told: Value = serde_json::from_str(&out(&moved)).unwrap();
+        assert_eq!(told, json!({ "moved": 5, "complete": true }), "{verb}");
+    }
+}
+
+#[tokio::test]
+async fn what_ends_by_an_error_says_how_far_it_came_and_how_to_go_on() {
+    let counted = (200, json!({ "counts": [], "total": 5, "complete": true }));
+    let moved = (200, json!({ "moved": 2 }));
+    for (verb, answers, told, says) in [
+        (
+            &["replay", "--since", "1h"][..],
+            vec![(200, json!({ "deliveries": 3, "next": "7" })), full()],
+            json!({ "deliveries": 3, "next": "7" }),
+            "stopped: 3 deliveries are sent again; run the same command with --cursor 7 to go on",
+        ),
+        (
+            &["dead", "redrive", "--all"],
+            vec![counted.clone(), moved.clone(), full()],
+            json!({ "moved": 2, "complete": false }),
+            "stopped: redriven 2 of 5; run the same command again to go on",
+        ),
+        (
+            &["dead", "discard", "--all"],
+            vec![counted, moved, full()],
+            json!({ "moved": 2, "complete": false }),
+            "stopped: discarded 2 of 5; run the same command again to go on",
+        ),
+        (
+            &["events", "redrive"],
+            vec![(200, json!({ "released": 2, "kept": [], "next": "9" })), full()],
+            json!({ "released": 2, "kept": [] }),
+            "stopped: released 2, kept 0; run the same command again to go on",
+        ),
+    ] {
+        let (_relay, url) = answering(&answers).await;
+        let folder = tempfile::tempdir().unwrap();
+
+        let stopped = run(folder.path(), &[verb, &["--json", "--url", &url]].concat()).await;
+
+        assert_eq!(stopped.status.code(), Some(1), "{verb:?}");
+        let error = "error: the store takes nothing now";
+        assert_eq!(err(&stopped), format!("{error}\n{says}\n"), "{verb:?}");
+        let shown: Value = serde_json::from_str(&out(&stopped)).unwrap_or_default();
+        assert_eq!(shown, told, "{verb:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_before_its_first_step_says_only_why() {
+    let counted = (200, json!({ "counts": [], "total": 5, "complete": true }));
+    for (verb, answers) in [
+        (&["replay", "--since", "1h"][..], vec![full()]),
+        (&["dead", "redrive", "--all"], vec![counted, full()]),
+        (&["events", "redrive"], vec![full()]),
+    ] {
+        let (_relay, url) = answering(&answers).await;
+        let folder = tempfile::tempdir().unwrap();
+
+        let refused = run(folder.path(), &[verb, &["--json", "--url", &url]].concat()).await;
+
+        assert_eq!(refused.status.code(), Some(1), "{verb:?}");
+        assert_eq!(err(&refused), "error: the store takes nothing now\n", "{verb:?}");
+        assert_eq!(out(&refused), "", "{verb:?}");
+    }
+}
