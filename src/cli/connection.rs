@@ -22,9 +22,19 @@ use tower::ServiceExt as _;
 
 use crate::cli::{ConfigPath, exit::Exit, trust};
 
-/// Which relay, and in which form it is shown.
+/// Which relay, and in which form what it says is shown.
 #[derive(Debug, clap::Args)]
 pub(super) struct Connection {
+    #[command(flatten)]
+    address: Address,
+    /// Print JSON instead of text, in the shapes of the admin API.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Which relay.
+#[derive(Debug, clap::Args)]
+pub(super) struct Address {
     #[command(flatten)]
     path: ConfigPath,
     /// The admin address of the relay, such as `http://10.0.0.5:9090`; else that of relay.toml.
@@ -33,9 +43,6 @@ pub(super) struct Connection {
     /// The admin token; else that of relay.toml.
     #[arg(long, env = "HOOKSWITCH_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// Print JSON instead of text, in the shapes of the admin API.
-    #[arg(long)]
-    pub(super) json: bool,
 }
 
 /// Whoever answers.
@@ -75,6 +82,18 @@ const CONNECTING: Duration = Duration::from_secs(5);
 // === impl Connection ===
 
 impl Connection {
+    pub(super) async fn open(&self, need: Need) -> Result<Peer, Exit> {
+        self.address.open(need).await
+    }
+
+    pub(super) async fn health(&self, live: bool) -> Result<(StatusCode, String), Exit> {
+        self.address.health(live).await
+    }
+}
+
+// === impl Address ===
+
+impl Address {
     /// Finds whoever answers, and says so when it is not the relay.
     pub(super) async fn open(&self, need: Need) -> Result<Peer, Exit> {
         let token = self.token.as_ref().map(|token| token.as_bytes().to_vec());
@@ -112,7 +131,7 @@ impl Connection {
     }
 
     /// What `/readyz`, or `/healthz`, says.
-    pub(super) async fn health(&self, live: bool) -> Result<(StatusCode, String), Exit> {
+    async fn health(&self, live: bool) -> Result<(StatusCode, String), Exit> {
         let (url, certificate) = match &self.url {
             Some(url) => (url.trim_end_matches('/').to_owned(), None),
             None => self.place().map(|place| (place.url, place.certificate))?,

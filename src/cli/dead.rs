@@ -11,11 +11,11 @@ use tempfile::NamedTempFile;
 
 use crate::cli::{
     block_on,
-    connection::{Connection, Need, Peer},
-    events::{PAGE_ROWS_MAX, pages, segment},
+    connection::{Address, Connection, Need, Peer},
+    events::{PAGE_ROWS_MAX, attempts, pages, segment},
     exit::Exit,
-    filter::{Picked, rate},
-    print,
+    filter::{Part, Picked, rate},
+    print, print_part,
     steps::{Steps, Stop},
     table::{self, Column},
 };
@@ -36,11 +36,10 @@ enum What {
         connection: Connection,
         #[command(flatten)]
         picked: Picked,
-        /// At most so many.
-        #[arg(long, value_name = "N", default_value_t = 50)]
-        limit: usize,
+        #[command(flatten)]
+        part: Part,
     },
-    /// Show one dead letter.
+    /// Show one dead letter with its attempts.
     #[command(after_help = "Example:\n  hookswitch dead show 86016")]
     Show {
         #[command(flatten)]
@@ -66,7 +65,7 @@ enum What {
     #[command(after_help = "Example:\n  hookswitch dead export --target crm --out crm.jsonl")]
     Export {
         #[command(flatten)]
-        connection: Connection,
+        address: Address,
         #[command(flatten)]
         picked: Picked,
         /// A file that does not exist yet, readable by you alone; else standard output.
@@ -105,28 +104,28 @@ struct Draft {
 pub(super) fn run(arguments: &Arguments) -> Exit {
     block_on(async {
         let done = match &arguments.what {
-            What::Ls { connection, picked, limit } => list(connection, picked, *limit).await,
+            What::Ls { connection, picked, part } => list(connection, picked, part).await,
             What::Show { connection, id } => show(connection, id).await,
             What::Redrive { choice, new_id } => {
                 choice.carry_out("redrive", "redriven", *new_id).await
             }
             What::Discard(choice) => choice.carry_out("discard", "discarded", false).await,
-            What::Export { connection, picked, out } => {
-                export(connection, picked, out.as_deref()).await
-            }
+            What::Export { address, picked, out } => export(address, picked, out.as_deref()).await,
         };
         done.unwrap_or_else(|exit| exit)
     })
 }
 
-async fn list(connection: &Connection, picked: &Picked, limit: usize) -> Result<Exit, Exit> {
+async fn list(connection: &Connection, picked: &Picked, part: &Part) -> Result<Exit, Exit> {
     let peer = connection.open(Need::Read).await?;
     let query = picked.query(&[]);
-    let (letters, next) = pages(&peer, "/dead-letters", "dead_letters", &query, limit).await?;
+    let (letters, next) = pages(&peer, "/dead-letters", "dead_letters", &query, part).await?;
     if connection.json {
         return Ok(print(&format!("{}\n", json!({ "dead_letters": letters, "next": next }))));
     }
-    Ok(print(&table::rows(COLUMNS, &letters, "no dead letters")))
+    let exit = print(&table::rows(COLUMNS, &letters, "no dead letters"));
+    Part::tell_next(letters.len(), &next);
+    Ok(exit)
 }
 
 async fn show(connection: &Connection, id: &str) -> Result<Exit, Exit> {
@@ -135,17 +134,17 @@ async fn show(connection: &Connection, id: &str) -> Result<Exit, Exit> {
     if connection.json {
         return Ok(print(&format!("{letter}\n")));
     }
-    Ok(print(&table::facts(FACTS, &letter)))
+    let mut text = table::facts(FACTS, &letter);
+    if let Some(attempts) = attempts(&peer, &letter["id"]).await? {
+        text.push_str(&format!("\nattempts\n{attempts}"));
+    }
+    Ok(print(&text))
 }
 
 /// Line by line; Ctrl-C is heard between two. A file is written under a name of its own beside
 /// `out` and renamed at the end: under its own name there is the whole export, or nothing.
-async fn export(
-    connection: &Connection,
-    picked: &Picked,
-    out: Option<&Path>,
-) -> Result<Exit, Exit> {
-    let peer = connection.open(Need::Read).await?;
+async fn export(address: &Address, picked: &Picked, out: Option<&Path>) -> Result<Exit, Exit> {
+    let peer = address.open(Need::Read).await?;
     let mut draft = out.map(Draft::beside).transpose()?;
     let mut cursor = String::new();
     let mut steps = Steps::new("exported", None, None, false);
@@ -164,10 +163,7 @@ async fn export(
             let line = format!("{}\n", json!({ "dead_letter": letter, "event": event["event"] }));
             match &mut draft {
                 Some(draft) => draft.write(&line)?,
-                None => match print(&line) {
-                    Exit::Done => {}
-                    failed => return Err(failed),
-                },
+                None => print_part(line.as_bytes())?,
             }
             steps.took(1);
         }

@@ -1,15 +1,16 @@
 //! `hookswitch events`: what came in, and what became of it.
 
-use std::{collections::BTreeSet, io::Write as _, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::{Value, json};
 
 use crate::cli::{
     block_on,
-    connection::{Connection, Need, Peer},
+    connection::{Address, Connection, Need, Peer},
     exit::Exit,
-    filter::Picked,
-    print,
+    filter::{Part, Picked},
+    print, print_part,
     steps::{Steps, Stop},
     table::{self, Column},
 };
@@ -37,9 +38,8 @@ enum What {
         /// Those on which the condition of this route failed.
         #[arg(long, value_name = "ROUTE")]
         failed_route: Option<String>,
-        /// At most so many.
-        #[arg(long, value_name = "N", default_value_t = 50)]
-        limit: usize,
+        #[command(flatten)]
+        part: Part,
         /// The oldest first.
         #[arg(long)]
         oldest: bool,
@@ -52,11 +52,11 @@ enum What {
         /// The event's id.
         id: String,
     },
-    /// Print the body of the callback as it came.
+    /// Print the body of the callback as it came; of a GET its query.
     #[command(after_help = "Example:\n  hookswitch events raw 01938a1e-… > body.json")]
     Raw {
         #[command(flatten)]
-        connection: Connection,
+        address: Address,
         /// The event's id.
         id: String,
     },
@@ -107,12 +107,12 @@ enum What {
 pub(super) fn run(arguments: &Arguments) -> Exit {
     block_on(async {
         let done = match &arguments.what {
-            What::Ls { connection, picked, state, failed_route, limit, oldest } => {
+            What::Ls { connection, picked, state, failed_route, part, oldest } => {
                 let further = (state.as_deref(), failed_route.as_deref());
-                list(connection, picked, further, (*limit, *oldest)).await
+                list(connection, picked, further, (part, *oldest)).await
             }
             What::Show { connection, id } => show(connection, id).await,
-            What::Raw { connection, id } => raw(connection, id).await,
+            What::Raw { address, id } => raw(address, id).await,
             What::Release { connection, id, unverified } => {
                 release(connection, id, *unverified).await
             }
@@ -134,29 +134,33 @@ async fn list(
     connection: &Connection,
     picked: &Picked,
     (state, failed_route): (Option<&str>, Option<&str>),
-    (limit, oldest): (usize, bool),
+    (part, oldest): (&Part, bool),
 ) -> Result<Exit, Exit> {
     let peer = connection.open(Need::Read).await?;
     let mut more = vec![("order", if oldest { "oldest" } else { "newest" })];
     more.extend(state.map(|state| ("state", state)));
     more.extend(failed_route.map(|route| ("failed_route", route)));
-    let (events, next) = pages(&peer, "/events", "events", &picked.query(&more), limit).await?;
+    let (events, next) = pages(&peer, "/events", "events", &picked.query(&more), part).await?;
     if connection.json {
         return Ok(print(&format!("{}\n", json!({ "events": events, "next": next }))));
     }
-    Ok(print(&table::rows(COLUMNS, &events, "no events")))
+    let exit = print(&table::rows(COLUMNS, &events, "no events"));
+    Part::tell_next(events.len(), &next);
+    Ok(exit)
 }
 
-/// Rows of as many pages as `limit` takes, and where they ended.
+/// Rows of as many pages as the part takes, and where they ended.
 pub(super) async fn pages(
     peer: &Peer,
     path: &str,
     member: &str,
     query: &str,
-    limit: usize,
+    part: &Part,
 ) -> Result<(Vec<Value>, Value), Exit> {
+    let limit = part.limit;
     let mut rows = Vec::new();
-    let mut cursor = String::new();
+    let from = part.cursor.as_deref().map(|from| format!("&cursor={}", segment(from)));
+    let mut cursor = from.unwrap_or_default();
     loop {
         let take = (limit - rows.len()).clamp(1, PAGE_ROWS_MAX);
         let page = peer.get(&format!("{path}{query}&limit={take}{cursor}")).await?;
@@ -183,22 +187,26 @@ async fn show(connection: &Connection, id: &str) -> Result<Exit, Exit> {
     let deliveries = event["deliveries"].as_array().cloned().unwrap_or_default();
     text.push_str(&format!("\n{}", table::rows(DELIVERIES, &deliveries, "no deliveries")));
     for delivery in &deliveries {
-        let path = format!("/deliveries/{}/attempts", delivery["id"]);
-        let (attempts, _) = pages(&peer, &path, "attempts", "?", ATTEMPTS_SHOWN).await?;
-        if !attempts.is_empty() {
+        if let Some(attempts) = attempts(&peer, &delivery["id"]).await? {
             let target = table::shown(delivery.get("target"));
-            let attempts = table::rows(ATTEMPTS, &attempts, "");
             text.push_str(&format!("\nattempts for {target}\n{attempts}"));
         }
     }
     Ok(print(&text))
 }
 
-async fn raw(connection: &Connection, id: &str) -> Result<Exit, Exit> {
-    let peer = connection.open(Need::Read).await?;
-    let bytes = peer.bytes(&format!("/events/{}/raw", segment(id))).await?;
-    let written = std::io::stdout().lock().write_all(&bytes);
-    Ok(if written.is_ok() { Exit::Done } else { Exit::Failed })
+/// A delivery's attempts as a table, if there are any.
+pub(super) async fn attempts(peer: &Peer, delivery: &Value) -> Result<Option<String>, Exit> {
+    let path = format!("/deliveries/{delivery}/attempts");
+    let part = Part { limit: ATTEMPTS_SHOWN, cursor: None };
+    let (attempts, _) = pages(peer, &path, "attempts", "?", &part).await?;
+    Ok((!attempts.is_empty()).then(|| table::rows(ATTEMPTS, &attempts, "")))
+}
+
+async fn raw(address: &Address, id: &str) -> Result<Exit, Exit> {
+    let peer = address.open(Need::Read).await?;
+    print_part(&peer.bytes(&format!("/events/{}/raw", segment(id))).await?)?;
+    Ok(Exit::Done)
 }
 
 async fn release(connection: &Connection, id: &str, unverified: bool) -> Result<Exit, Exit> {
@@ -273,8 +281,11 @@ async fn tail(connection: &Connection, picked: &Picked) -> Result<Exit, Exit> {
         for event in page["events"].as_array().into_iter().flatten() {
             if shown.insert(event["id"].as_str().unwrap_or_default().to_owned()) {
                 let line = if connection.json { event.to_string() } else { line(event) };
-                print(&format!("{line}\n"));
+                print_part(format!("{line}\n").as_bytes())?;
             }
+        }
+        if nobody_reads() {
+            return Ok(Exit::Done);
         }
         if let Some(next) = page["next"].as_str() {
             cursor = Some(next.to_owned());
@@ -286,6 +297,15 @@ async fn tail(connection: &Connection, picked: &Picked) -> Result<Exit, Exit> {
             }
         }
     }
+}
+
+/// Whether whoever read standard output has gone: without an event nothing is written, and so
+/// nothing fails.
+fn nobody_reads() -> bool {
+    let out = std::io::stdout();
+    let mut polled = [PollFd::new(&out, PollFlags::empty())];
+    poll(&mut polled, Some(&rustix::event::Timespec::default())).is_ok()
+        && polled[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
 fn ids(page: &Value) -> impl Iterator<Item = String> {

@@ -33,6 +33,17 @@ pub(super) struct Picked {
     reason: Option<String>,
 }
 
+/// How much of a list, and from where.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Part {
+    /// At most so many.
+    #[arg(long, value_name = "N", default_value = "50", value_parser = some)]
+    pub(super) limit: usize,
+    /// Go on where a list ended: its `next`.
+    #[arg(long, value_name = "CURSOR")]
+    pub(super) cursor: Option<String>,
+}
+
 // === impl Picked ===
 
 impl Picked {
@@ -94,6 +105,25 @@ fn instant(text: &str) -> Result<Timestamp, String> {
     };
     ago()
         .ok_or_else(|| "write 2026-11-27T09:00:00Z, or a time ago such as 30m, 2h or 7d".to_owned())
+}
+
+// === impl Part ===
+
+impl Part {
+    /// Says that there may be more than what was shown.
+    pub(super) fn tell_next(shown: usize, next: &Value) {
+        if let Some(next) = next.as_str() {
+            eprintln!("{shown} shown; more with --limit, or from --cursor {next}");
+        }
+    }
+}
+
+/// One or more.
+fn some(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("write how many, 1 or more".to_owned()),
+    }
 }
 
 /// `50/s`, `50`: how many a second.

@@ -170,6 +170,10 @@ pub(super) fn send(arguments: &Send) -> Exit {
         eprintln!("error: no provider is called {:?}; there are {known}", arguments.provider);
         return Exit::Usage;
     };
+    if arguments.case == "list" && arguments.json {
+        let cases: Vec<&str> = cases.iter().map(|sample| sample.case).collect();
+        return print(&format!("{}\n", json!({ "cases": cases })));
+    }
     if arguments.case == "list" {
         let cases: String = cases.iter().map(|sample| format!("{}\n", sample.case)).collect();
         return print(&cases);

@@ -577,6 +577,74 @@ async fn events_are_followed_as_they_come() {
 }
 
 #[tokio::test]
+async fn whoever_has_seen_enough_ends_a_verb_that_goes_on_without_end() {
+    let (setup, _crm, _erp) = two_targets().await;
+    let relay = with_dead_letters(&setup, 3).await;
+    let folder = setup.folder();
+    let mut tail = begun(&folder, &["events", "tail", "--json"]);
+    drop(tail.stdout.take());
+    let tailed = ended(tail).await;
+    assert_eq!((tailed.status.code(), err(&tailed)), (Some(0), String::new()));
+
+    let gate = Gate::before(relay.admin, "/api/v1/events/").await;
+    let mut export = begun(&folder, &["dead", "export", "--url", &gate.url()]);
+    gate.holds().await;
+    drop(export.stdout.take());
+    gate.open();
+    let exported = ended(export).await;
+    assert_eq!((exported.status.code(), err(&exported)), (Some(0), String::new()));
+    assert_eq!(gate.passed(), 1, "it asks for no further event");
+    relay.kill().await;
+}
+
+#[tokio::test]
+async fn a_list_says_when_there_is_more_and_where_it_goes_on() {
+    let (setup, _crm, _erp) = two_targets().await;
+    let relay = with_dead_letters(&setup, 3).await;
+    let folder = setup.folder();
+    for (verb, of, all) in [("events", "events", 3), ("dead", "dead_letters", 6)] {
+        let first = run(&folder, &[verb, "ls", "--limit", "2"]).await;
+        assert_eq!(out(&first).lines().count(), 3, "{}", out(&first));
+        let said = err(&first);
+        assert!(said.starts_with("2 shown; more with --limit, or from --cursor "), "{said}");
+        let cursor = said.trim_end().rsplit(' ').next().unwrap();
+
+        let rest = asked(&folder, &[verb, "ls", "--cursor", cursor, "--json"]).await;
+        let whole = run(&folder, &[verb, "ls"]).await;
+        let page = asked(&folder, &[verb, "ls", "--json"]).await;
+        let (rest, page) = (rest[of].as_array().unwrap(), page[of].as_array().unwrap());
+        assert_eq!((rest.len(), page.len()), (all - 2, all));
+        assert_eq!(rest[..], page[2..]);
+        assert_eq!(err(&whole), "", "that was all");
+        for none in [&["--limit", "0"][..], &["--limit", "many"]] {
+            let wrong = run(&folder, &[&[verb, "ls"], none].concat()).await;
+            assert_eq!(wrong.status.code(), Some(64), "{none:?}");
+        }
+    }
+    relay.kill().await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_shown_with_its_attempts() {
+    let (setup, _crm, _erp) = two_targets().await;
+    let relay = with_dead_letters(&setup, 1).await;
+    let folder = setup.folder();
+    let listed = asked(&folder, &["dead", "ls", "--target", "crm", "--json"]).await;
+    let id = listed["dead_letters"][0]["id"].to_string();
+
+    let shown = run(&folder, &["dead", "show", &id]).await;
+
+    assert_eq!(shown.status.code(), Some(0), "{}", err(&shown));
+    let text = out(&shown);
+    let (facts, attempts) = text.split_once("\nattempts\n").unwrap_or_else(|| panic!("{text}"));
+    assert!(facts.contains("reason       permanent"), "{text}");
+    let lines: Vec<&str> = attempts.lines().collect();
+    assert!(lines[0].starts_with("AT (UTC)") && lines.len() == 2, "{text}");
+    assert!(lines[1].contains("  410  "), "{text}");
+    relay.kill().await;
+}
+
+#[tokio::test]
 async fn init_writes_what_runs_and_leaves_a_file_that_is_there() {
     let folder = tempfile::tempdir().unwrap();
 
@@ -670,6 +738,8 @@ async fn every_sample_of_every_provider_is_taken_and_is_what_it_says() {
     for provider in ["11x", "plum", "synthflow", "mobtexting", "clouddial"] {
         let cases = out(&run(folder.path(), &["send", provider, "--case", "list"]).await);
         assert!(cases.starts_with("completed\n"), "{provider}: {cases}");
+        let as_json = asked(folder.path(), &["send", provider, "--case", "list", "--json"]).await;
+        assert_eq!(as_json, json!({ "cases": cases.lines().collect::<Vec<_>>() }));
         for case in cases.lines() {
             let to = format!("http://{}/hooks/{provider}", relay.callbacks);
             let answer =
