@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    arguments.logs.start();
+    let _logging = arguments.logs.start();
     for warning in warnings {
         tracing::warn!(place = %warning.place, "{}", warning.message);
     }

@@ -4,7 +4,7 @@ use std::{fs, net::TcpListener, path::Path, process::Output};
 
 use tempfile::tempdir;
 
-use crate::harness::{Process, Setup, within, write_config};
+use crate::harness::{Process, Setup, client, within, write_config};
 
 async fn run(arguments: &[&str], folder: &Path) -> Output {
     let mut command = Process::command();
@@ -358,4 +358,22 @@ async fn the_event_schema_is_printed_as_json() {
 
     let schema: serde_json::Value = serde_json::from_str(&out(&printed)).unwrap();
     assert_eq!(schema["$id"], "urn:hookswitch:call-event:1");
+}
+
+/// A log that nobody reads fills its pipe, which holds 64 KiB.
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_no_callback_up() {
+    let setup = Setup::new().source("provider = \"11x\"\nauth = \"none\"");
+    let config = write_config(&setup.folder(), &setup.text());
+    let mut command = Process::command();
+    command.env("HOOKSWITCH_LOG", "trace");
+    command.args(["serve", "--log-format", "json", "--config"]).arg(&config);
+    let relay = Process::unread(command).await;
+
+    let url = format!("http://{}/hooks/calls", relay.callbacks);
+    for call in 0..400 {
+        let sent = client().post(&url).body(format!("{{\"callId\":\"c-{call}\"}}")).send();
+        assert_eq!(within("an ack", sent).await.unwrap().status(), 200);
+    }
+    relay.kill().await;
 }

@@ -26,7 +26,7 @@ pub(crate) struct Process {
     _reading: JoinSet<()>,
 }
 
-/// Lines of a log that are kept for a test that reads none: beyond, the relay would wait for it.
+/// Lines of a log that are kept for a test that reads none: beyond, nobody reads the pipe.
 const LINES_MAX: usize = 100_000;
 
 // === impl Process ===
@@ -47,10 +47,19 @@ impl Process {
     }
 
     /// Starts a command that ends up as `serve --log-format json`.
-    pub(crate) async fn listening(mut command: Command) -> Self {
+    pub(crate) async fn listening(command: Command) -> Self {
+        Self::read(command, LINES_MAX).await
+    }
+
+    /// The same, whose log nobody reads from then on.
+    pub(crate) async fn unread(command: Command) -> Self {
+        Self::read(command, 1).await
+    }
+
+    async fn read(mut command: Command, lines_max: usize) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let (said, mut log) = mpsc::channel(LINES_MAX);
+        let (said, mut log) = mpsc::channel(lines_max);
         let mut reading = JoinSet::new();
         reading.spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
