@@ -1,12 +1,14 @@
 //! What a person is shown by the verbs, word for word.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use serde_json::json;
 
 use crate::{
-    harness::{Process, Setup, Target, assert_shown, callback, eventually, post, write_config},
-    operator::{asked, out, run},
+    harness::{
+        API_KEY, Process, Setup, Target, assert_shown, callback, eventually, post, write_config,
+    },
+    operator::{asked, err, out, run},
 };
 
 #[tokio::test]
@@ -46,6 +48,60 @@ async fn the_tables_of_the_verbs_are_shown_as_written_beside_the_tests() {
         assert_eq!(shown.status.code(), Some(0), "{arguments:?}");
         assert_shown(name, &out(&shown));
     }
+    relay.kill().await;
+}
+
+/// What a verb wrote to standard output and to standard error, with its code. The folder is
+/// another in every run.
+async fn shown(name: &str, folder: &Path, arguments: &[&str]) {
+    let ended = run(folder, arguments).await;
+    let code = ended.status.code().unwrap();
+    let said = format!("{}{}exit {code}\n", out(&ended), err(&ended));
+    assert_shown(name, &said.replace(folder.to_str().unwrap(), "/etc/hookswitch"));
+}
+
+#[tokio::test]
+async fn what_the_verbs_did_is_shown_as_written_beside_the_tests() {
+    let (crm, erp) = (Target::answering(200).await, Target::answering(200).await);
+    let setup = Setup::new().target("crm", &crm, "").target("erp", &erp, "");
+    let config = write_config(&setup.folder(), &setup.text());
+    let folder = setup.folder();
+    let relay = Process::serve(&config).await;
+    let url = format!("http://{}/hooks/calls", relay.callbacks);
+    for call in ["call.1", "call.2"] {
+        post(&url, &callback(call)).await.id();
+    }
+    post(&url, &json!({ "state": "nobody knows" })).await.id();
+    eventually("all of them settled", || async {
+        let targets = asked(&folder, &["targets", "--json"]).await;
+        targets["targets"].as_array().unwrap().iter().all(|of| of["delivered"] == 2)
+    })
+    .await;
+
+    shown("events-redrive-kept", &folder, &["events", "redrive"]).await;
+    shown("healthcheck", &folder, &["healthcheck"]).await;
+    shown("pause", &folder, &["pause", "erp"]).await;
+    shown("replay", &folder, &["replay", "--since", "1h"]).await;
+    crm.received(4).await;
+
+    let gone =
+        setup.text().replace("[targets.erp]", "[targets.erp2]").replace("\"erp\"", "\"erp2\"");
+    write_config(&folder, &gone);
+    shown("reload-refused", &folder, &["reload"]).await;
+    shown("reload", &folder, &["reload", "--orphans", "keep"]).await;
+    write_config(&folder, &gone.replace("provider = \"11x\"", "provider = \"12x\""));
+    shown("reload-wrong", &folder, &["reload"]).await;
+
+    eventually("all of crm settled", || async {
+        let targets = asked(&folder, &["targets", "--json"]).await;
+        let crm = &targets["targets"].as_array().unwrap()[0];
+        crm["name"] == "crm" && crm["pending"] == 0 && crm["in_flight"] == 0
+    })
+    .await;
+    shown("erase", &folder, &["erase", "--call", "call.1"]).await;
+    let send = ["send", "11x", "--to", &url, "--secret"];
+    shown("send", &folder, &[&send[..], &[API_KEY]].concat()).await;
+    shown("send-refused", &folder, &[&send[..], &["another-key"]].concat()).await;
     relay.kill().await;
 }
 
