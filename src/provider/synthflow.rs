@@ -212,8 +212,20 @@ fn ending<'a>(fields: &mut Fields<'a, '_>) -> (Option<Cow<'a, str>>, Option<Endi
         _ => None,
     };
     let raw = raw.or_else(|| fields.text(END_REASON));
-    let ending = said.map(|word| ended(&word).unwrap_or((Reason::Unknown, None)));
+    let ending = said.map(|word| ended(&word).unwrap_or((Reason::Unknown, speaker(&word))));
     (raw, ending)
+}
+
+/// Who answered, by the beginning of a reason that is not in the table (C.2: `human_*`,
+/// `voicemail*`).
+fn speaker(word: &str) -> Option<AnsweredBy> {
+    if word.starts_with("human-") {
+        Some(AnsweredBy::Human)
+    } else if word.starts_with("voicemail") {
+        Some(AnsweredBy::Machine)
+    } else {
+        None
+    }
 }
 
 fn is_voicemail(reason: Reason) -> bool {

@@ -256,6 +256,19 @@ fn notes_of_clouddial_refine_a_result_only_word_for_word() {
 }
 
 #[test]
+fn a_newer_reason_of_synthflow_says_who_answered_by_its_beginning() {
+    let ended = |word: &str| {
+        let body = json!({ "call": { "status": "completed", "end_call_reason": word } });
+        let call = data(Provider::Synthflow, &body)["call"].clone();
+        [&call["status"], &call["reason"], &call["answered_by"]].map(Value::clone)
+    };
+    let said = |answered_by: Value| [json!("completed"), json!("unknown"), answered_by];
+    assert_eq!(ended("human_transfer"), said(json!("human")));
+    assert_eq!(ended("Voicemail Full"), said(json!("machine")));
+    assert_eq!(ended("humane"), said(Value::Null));
+}
+
+#[test]
 fn the_status_of_11x_is_derived_by_what_the_call_left() {
     let derived = |body: Value| {
         let data = data(Provider::ElevenX, &body);
