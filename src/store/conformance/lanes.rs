@@ -286,6 +286,36 @@ pub(crate) async fn a_change_of_order_concerns_what_waits_already(backend: &dyn 
     assert_eq!(deliveries_total(&*store, "crm").pending, 1_100);
 }
 
+pub(crate) async fn what_was_put_off_and_waits_for_its_turn_is_due_no_earlier_for_it(
+    backend: &dyn Backend,
+) {
+    let store = backend.open();
+    let (clock, crm, bi) = (backend.clock(), target("crm"), target("bi"));
+    let start = clock.now();
+    let mut events = Vec::new();
+    for pause in [second(5), second(3600)] {
+        let event = commit_call(backend, &*store, "a").await;
+        settle(backend, &*store, event, Settlement::Retry { at: start + pause }).await;
+        events.push(event);
+    }
+
+    // Waits, waits no more, and waits under another name.
+    store.take_turns(&crm, true).await.unwrap();
+    store.take_turns(&crm, false).await.unwrap();
+    clock.advance(second(5));
+    assert_eq!(ids(&due(&*store, "crm", clock.now()).await), [events[0]]);
+    store.take_turns(&crm, true).await.unwrap();
+    store.take_turns(&bi, true).await.unwrap();
+    while store.adopt(&crm, &bi).await.unwrap() > 0 {}
+    assert_eq!(ids(&due(&*store, "bi", clock.now()).await), [events[0]]);
+    settle_all(backend, &*store, "bi", Settlement::Delivered).await;
+
+    let waits = store.due(&bi, clock.now(), &[], Room::of(9)).await.unwrap();
+    assert_eq!((waits.deliveries.len(), waits.next_at), (0, Some(start + second(3600))));
+    clock.advance(second(3595));
+    assert_eq!(ids(&due(&*store, "bi", clock.now()).await), [events[1]]);
+}
+
 pub(crate) async fn whatever_ends_a_head_lets_the_next_go(backend: &dyn Backend) {
     let store = backend.open();
     let (clock, crm) = (backend.clock(), target("crm"));

@@ -123,6 +123,7 @@ macro_rules! conforms {
             what_is_redriven_waits_for_its_turn
             what_a_replay_makes_waits_for_its_turn
             a_change_of_order_concerns_what_waits_already
+            what_was_put_off_and_waits_for_its_turn_is_due_no_earlier_for_it
             whatever_ends_a_head_lets_the_next_go
         );
     };

@@ -310,7 +310,8 @@ impl Group<'_> {
             .connection
             .prepare_cached(
                 "UPDATE deliveries SET target = ?2, queue = NULL, stood = stood + ?3, \
-                 next_at = iif(state = 0, coalesce(next_at, since), NULL) \
+                 next_at = iif(state = 0, coalesce(next_at, not_before, since), NULL), \
+                 not_before = NULL \
                  WHERE id = ?1 RETURNING state = 0",
             )?
             .query_row([id, to, ahead], |row| row.get(0))?;

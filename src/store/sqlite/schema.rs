@@ -35,6 +35,7 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("schema/0006_trace.sql"),
     include_str!("schema/0007_new_id.sql"),
     include_str!("schema/0008_trace_state.sql"),
+    include_str!("schema/0009_not_before.sql"),
 ];
 
 /// `PRAGMA application_id`, so that another program's database is not taken for ours: `HkSw`.

@@ -2,7 +2,8 @@
 //!
 //! Of the pending deliveries in one queue exactly one has its turn: it has a `next_at`, the others
 //! have none. Whatever ends it passes the turn on to the oldest of the others, so that what waits
-//! is looked at once, when its time has come, and costs nothing before.
+//! is looked at once, when its time has come, and costs nothing before. One that was put off, by a
+//! `Retry-After` as it may be, and then comes to wait keeps its instant in `not_before`.
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, params};
@@ -67,13 +68,15 @@ impl Group<'_> {
     }
 
     /// One that had its turn has ended: the oldest of its queue is next. It is as due as it would
-    /// have been without waiting, so that it does not wait behind younger calls as well.
+    /// have been without waiting: it does not wait behind younger calls as well, nor is it
+    /// attempted earlier than its target asked for.
     pub(super) fn pass_turn(&mut self, target: i64, turn: Option<Turn>) -> Result<(), Fault> {
         let Some(Turn(queue)) = turn else { return Ok(()) };
         let Some(next) = self.first_of(target, queue)? else { return Ok(()) };
         self.connection
             .prepare_cached(
-                "UPDATE deliveries SET next_at = since WHERE id = ?1 AND next_at IS NULL",
+                "UPDATE deliveries SET next_at = coalesce(not_before, since), not_before = NULL \
+                 WHERE id = ?1 AND next_at IS NULL",
             )?
             .execute([next])?;
         self.wake_number(target);
@@ -85,7 +88,9 @@ impl Group<'_> {
     pub(super) fn enrol(&mut self, target: i64, id: i64, since: i64) -> Result<(), Fault> {
         let terms = self.ledger.terms(target);
         self.connection
-            .prepare_cached("UPDATE deliveries SET stood = ?2, queue = NULL WHERE id = ?1")?
+            .prepare_cached(
+                "UPDATE deliveries SET stood = ?2, queue = NULL, not_before = NULL WHERE id = ?1",
+            )?
             .execute([id, terms.stood_at(since)])?;
         self.join_queue(target, id)
     }
@@ -170,8 +175,8 @@ impl Group<'_> {
         let waits = first.is_some_and(|first| first < id);
         self.connection
             .prepare_cached(
-                "UPDATE deliveries SET queue = ?2, next_at = iif(?3, NULL, next_at) \
-                 WHERE id = ?1",
+                "UPDATE deliveries SET queue = ?2, next_at = iif(?3, NULL, next_at), \
+                 not_before = iif(?3, next_at, NULL) WHERE id = ?1",
             )?
             .execute(params![id, call, waits])?;
         Ok(())
@@ -183,13 +188,15 @@ impl Group<'_> {
         let had = self
             .connection
             .prepare_cached(
-                "UPDATE deliveries SET next_at = NULL WHERE id = ?1 AND next_at IS NOT NULL",
+                "UPDATE deliveries SET not_before = next_at, next_at = NULL \
+                 WHERE id = ?1 AND next_at IS NOT NULL",
             )?
             .execute([first])?;
         if had == 0 {
             self.connection
                 .prepare_cached(
-                    "UPDATE deliveries INDEXED BY deliveries_queue SET next_at = NULL \
+                    "UPDATE deliveries INDEXED BY deliveries_queue \
+                     SET not_before = next_at, next_at = NULL \
                      WHERE target = ?1 AND queue = ?2 AND state = 0 AND next_at IS NOT NULL",
                 )?
                 .execute([target, call])?;
@@ -214,8 +221,8 @@ impl Group<'_> {
         let parted = self
             .connection
             .prepare_cached(
-                "UPDATE deliveries SET queue = NULL, next_at = coalesce(next_at, since) \
-                 WHERE id IN (SELECT id FROM deliveries INDEXED BY deliveries_queue \
+                "UPDATE deliveries SET queue = NULL, not_before = NULL, \
+                 next_at = coalesce(next_at, not_before, since) WHERE id IN (SELECT id FROM deliveries INDEXED BY deliveries_queue \
                  WHERE target = ?1 AND state = 0 AND queue IS NOT NULL LIMIT ?2)",
             )?
             .execute([target, JOIN_ROWS])?;

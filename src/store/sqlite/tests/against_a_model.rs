@@ -114,6 +114,8 @@ struct Row {
     attempts: u32,
     /// None while it waits for its turn.
     next_at: Option<Timestamp>,
+    /// When it was due before it waited.
+    not_before: Option<Timestamp>,
     since: Timestamp,
     /// How long its target had stood still by then.
     stood: SignedDuration,
@@ -156,6 +158,21 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Reopen),
     ];
     vec(step, 1..60)
+}
+
+// === impl Row ===
+
+impl Row {
+    /// It has not its turn, or no more.
+    fn wait(&mut self) {
+        self.not_before = self.next_at.take().or(self.not_before);
+    }
+
+    /// It has its turn, or needs none.
+    fn wait_no_more(&mut self) {
+        let kept = self.not_before.take();
+        self.next_at = self.next_at.or(kept).or(Some(self.since));
+    }
 }
 
 // === impl Model ===
@@ -222,8 +239,8 @@ impl Model {
         }
         let others: Vec<usize> = self.queue(target, call).collect();
         match others.first() {
-            Some(first) if *first < n => self.deliveries[n].next_at = None,
-            _ => others.iter().for_each(|other| self.deliveries[*other].next_at = None),
+            Some(first) if *first < n => self.deliveries[n].wait(),
+            _ => others.iter().for_each(|other| self.deliveries[*other].wait()),
         }
         self.deliveries[n].queued = true;
     }
@@ -235,8 +252,7 @@ impl Model {
         let (target, call) = (row.target, row.call);
         let next = self.queue(target, call).next().filter(|_| had_turn);
         if let Some(next) = next {
-            let next = &mut self.deliveries[next];
-            next.next_at = next.next_at.or(Some(next.since));
+            self.deliveries[next].wait_no_more();
         }
     }
 
@@ -256,6 +272,7 @@ impl Model {
             new_id: false,
             attempts: 0,
             next_at: Some(now),
+            not_before: None,
             since: now,
             stood: self.stood_at(target, now),
             call: self.readable[&event].call,
@@ -287,6 +304,7 @@ impl Model {
         let row = &mut self.deliveries[n];
         (row.state, row.attempts) = (DeliveryState::Pending, 0);
         (row.next_at, row.since, row.stood) = (Some(now), now, stood);
+        row.not_before = None;
         row.round += 1;
         row.new_id = new_id;
         self.join(n);
@@ -303,12 +321,11 @@ impl Model {
                 self.end(n, DeliveryState::Discarded);
                 continue;
             }
-            let turn = self.deliveries[n].next_at;
             self.leave(n);
             let row = &mut self.deliveries[n];
             row.target = new;
             row.stood += ahead;
-            row.next_at = turn.or(Some(row.since));
+            row.wait_no_more();
             if self.deliveries[n].state == DeliveryState::Pending {
                 self.line_up(n);
             }
@@ -511,7 +528,7 @@ impl Model {
                     } else {
                         let row = &mut self.deliveries[n];
                         row.queued = false;
-                        row.next_at = row.next_at.or(Some(row.since));
+                        row.wait_no_more();
                     }
                 }
             }
