@@ -28,7 +28,7 @@ use crate::{
         target::Target,
         verdict::{Met, Outcome, Standing, Verdict},
     },
-    store::{Attempt, Cause, Delivery, Settlement, Store, StoreError},
+    store::{Attempt, BuryReason, Cause, Delivery, Settlement, Store, StoreError},
 };
 
 /// What all errands to one target share.
@@ -89,7 +89,13 @@ pub(super) async fn run(shared: Arc<Shared>, delivery: Delivery, pass: Pass, pro
     // The target's own time: what it stood still is no age.
     let since = later(delivery.since, delivery.stood);
     let standing = Standing { number, since, now, jitter: fastrand::f64() };
-    let verdict = shared.target.rules.decide(&outcome.met, standing);
+    let verdict = match shared.target.rules.decide(&outcome.met, standing) {
+        // Its time ran out while the target was not tried, as it did for those that were swept.
+        Verdict::Bury { reason: BuryReason::Expired } if probe => {
+            Verdict::Bury { reason: BuryReason::ExpiredWhileTripped }
+        }
+        verdict => verdict,
+    };
     shared.note(Sign::of(&outcome.met, verdict == Verdict::Delivered), probe);
     // The exchange is over: the next one need not wait until this one is on disk.
     drop(pass);

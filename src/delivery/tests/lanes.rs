@@ -132,6 +132,28 @@ async fn what_expires_while_tripped_says_so_with_the_last_error_of_the_target() 
 }
 
 #[tokio::test]
+async fn a_lone_event_that_expires_as_the_probe_says_so_too() {
+    let crm = Receiver::start(|_| Act::Answer(502, &[], b"")).await;
+    let mut settings = breaking(&crm.url);
+    let hour = Duration::from_hours(1);
+    settings.breaker.failures = 1;
+    settings.retry.pauses = retry::Pauses::Exponential { initial: hour, factor: 1.0, max: hour };
+    settings.retry.give_up_after = Some(hour);
+    let world = World::start(vec![settings]);
+    world.enqueue(&["crm"]);
+    until(&world, BreakerState::Tripped).await;
+    // The lane has looked for what is too old, and found nothing.
+    world.advance(PROBE_AFTER, "crm").await;
+
+    move_on(&world, hour);
+
+    eventually("its end", || world.store.count("crm", State::Pending) == 0).await;
+    assert_eq!(crm.count(), 2);
+    let row = world.store.rows("crm").remove(0);
+    assert_eq!(row.state, State::Dead(BuryReason::ExpiredWhileTripped));
+}
+
+#[tokio::test]
 async fn a_paused_target_queues_says_so_and_goes_on_where_it_was() {
     let crm = Receiver::start(|_| OK).await;
     let world = World::start(vec![http("crm", &crm.url)]);
