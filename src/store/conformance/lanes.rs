@@ -142,6 +142,26 @@ pub(crate) async fn what_is_too_old_is_buried_with_the_last_error_of_its_target(
     assert_eq!(deliveries_total(&*store, "archive").pending, 1);
 }
 
+pub(crate) async fn what_is_too_old_is_found_behind_what_stood_still(backend: &dyn Backend) {
+    let store = backend.open();
+    let (clock, crm, old) = (backend.clock(), target("crm"), target("old"));
+    store.pause(&old).await.unwrap();
+    for _ in 0..3 {
+        commit(&*store, admission(clock, &["old"])).await;
+    }
+    clock.advance(second(1));
+    let late = commit(&*store, admission(clock, &["crm"])).await.id();
+    clock.advance(second(60));
+    while store.adopt(&old, &crm).await.unwrap() > 0 {}
+
+    let count = store.lapse(&crm, clock.now(), &[], lapse(second(60))).await;
+
+    assert_eq!(count, Ok(1));
+    let letters = store.dead_letters(DeadFilter::default(), None, 9).await.unwrap().letters;
+    assert_eq!(letters[0].event, late);
+    assert_eq!(ages(backend, &*store).await, [Duration::ZERO; 3]);
+}
+
 // === first attempts and further ones ===
 
 pub(crate) async fn first_attempts_do_not_hide_behind_further_ones(backend: &dyn Backend) {

@@ -117,6 +117,7 @@ macro_rules! conforms {
             nothing_ages_while_its_target_is_not_configured
             a_redrive_in_a_pause_begins_to_age_after_it
             what_is_too_old_is_buried_with_the_last_error_of_its_target
+            what_is_too_old_is_found_behind_what_stood_still
             first_attempts_do_not_hide_behind_further_ones
             deliveries_of_a_call_are_due_one_at_a_time_in_order
             what_has_no_call_waits_for_nobody

@@ -149,7 +149,8 @@ fn trace(row: &Row<'_>) -> rusqlite::Result<Option<Trace>> {
 }
 
 /// Pending deliveries of a target whose age began `before` then in the target's own time, one step
-/// of them, the oldest first, passing over those `held`, which is sorted.
+/// of them, the oldest first, passing over those `held`, which is sorted. Those that a pause kept
+/// young may come before: at most [`SCANNED_MAX`] of them are passed over.
 pub(super) fn lapsed(
     connection: &Connection,
     target: &TargetName,
@@ -164,12 +165,16 @@ pub(super) fn lapsed(
          WHERE target = ?1 AND state = 0 AND since <= ?2 ORDER BY since",
     )?;
     let mut rows = query.query([number, before])?;
-    let mut found = Vec::new();
+    let (mut found, mut young) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
-        let (since, stood_then): (i64, i64) = (row.get(2)?, row.get(3)?);
-        // No younger one is older in the target's own time.
-        if since.saturating_add(stood - stood_then) > before || found.len() >= PAGE_ROWS_MAX {
+        if found.len() >= PAGE_ROWS_MAX || young >= SCANNED_MAX {
             break;
+        }
+        let (since, stood_then): (i64, i64) = (row.get(2)?, row.get(3)?);
+        // One taken over from a target that stood still is younger than its `since` says.
+        if since.saturating_add(stood - stood_then) > before {
+            young += 1;
+            continue;
         }
         let id = DeliveryId(row.get(0)?);
         if held.binary_search(&id).is_err() {

@@ -556,10 +556,7 @@ impl Model {
                 }
                 let too_old = SignedDuration::from_secs((*seconds).into());
                 let mut found = self.by_age(*of, |row| row.state == DeliveryState::Pending);
-                // The oldest first, up to one that is not too old.
-                let fresh =
-                    found.iter().position(|n| self.age(&self.deliveries[*n], now) < too_old);
-                found.truncate(fresh.unwrap_or(found.len()));
+                found.retain(|n| self.age(&self.deliveries[*n], now) >= too_old);
                 assert_eq!(buried, u64::try_from(found.len()).unwrap());
                 for n in found {
                     self.end(n, DeliveryState::Dead);
