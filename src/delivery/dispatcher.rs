@@ -59,6 +59,7 @@ struct Lanes {
 struct Running {
     name: TargetName,
     concurrency: usize,
+    attempt_max: Duration,
     in_flight: IntGauge,
     dial: Arc<Dial>,
     ended: watch::Receiver<bool>,
@@ -251,6 +252,21 @@ impl Handle {
         let _switching = self.0.switching.lock().await;
         self.0.change(settings, unchanged)
     }
+
+    /// Waits until what a reload left out of these targets has come back and is settled: as long as
+    /// an attempt there takes, and no longer than it should take to keep what came of it. Whether
+    /// all of it is.
+    pub async fn ended(&self, targets: &[TargetName]) -> bool {
+        let ending = self.0.ending(targets);
+        let longest = ending.iter().map(|lane| lane.attempt_max).max().unwrap_or_default();
+        let all = async {
+            for mut lane in ending {
+                // Its sender goes with it, however it ends.
+                drop(lane.ended.wait_for(|ended| *ended).await);
+            }
+        };
+        tokio::time::timeout(longest.saturating_add(SETTLING_MAX), all).await.is_ok()
+    }
 }
 
 // === impl Lanes ===
@@ -263,6 +279,14 @@ impl Lanes {
     fn lane(&self, name: &TargetName) -> Result<Running, PauseError> {
         let lane = self.running().iter().find(|lane| lane.name == *name).cloned();
         lane.ok_or_else(|| PauseError::Unknown(name.clone()))
+    }
+
+    /// The lanes of these targets that were told to end and have not.
+    fn ending(&self, targets: &[TargetName]) -> Vec<Running> {
+        let _running = self.running();
+        let ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_asked = |lane: &&Running| targets.contains(&lane.name) && !*lane.ended.borrow();
+        ending.iter().filter(is_asked).cloned().collect()
     }
 
     fn change(
@@ -334,6 +358,7 @@ impl Lanes {
         let running = Running {
             name: shared.target.name.clone(),
             concurrency: shared.target.concurrency,
+            attempt_max: shared.target.attempt_max,
             in_flight: shared.metrics.in_flight.clone(),
             dial: Arc::clone(&shared.dial),
             ended,
@@ -373,6 +398,9 @@ pub(super) async fn keep_running(shared: &Arc<Shared>, drain: &Drain) {
 
 /// A fault that comes again at once must not become a busy loop.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+/// A store that does not keep an outcome for so long keeps no burial either.
+const SETTLING_MAX: Duration = Duration::from_secs(5);
 
 // === impl TargetState ===
 

@@ -119,6 +119,8 @@ pub(super) struct Target {
     pub(super) name: TargetName,
     pub(super) way: Way,
     pub(super) rules: Rules,
+    /// How long an attempt takes at most, but for a disk that hangs.
+    pub(super) attempt_max: Duration,
     pub(super) concurrency: usize,
     pub(super) rate: Option<Rate>,
     pub(super) breaker: breaker::Settings,
@@ -160,11 +162,16 @@ impl Target {
             }
             Place::Stdout => (Way::Lines(lines(Sink::Stdout)?), Vec::new(), Vec::new()),
         };
+        let attempt_max = match &settings.place {
+            Place::Http(http) => http.timeout,
+            Place::File(_) | Place::Stdout => LINE_MAX,
+        };
         let rules = Rules { success, permanent, retry: settings.retry.clone() };
         Ok(Self {
             name: settings.name.clone(),
             way,
             rules,
+            attempt_max,
             concurrency,
             rate: settings.rate,
             breaker: settings.breaker,
@@ -173,6 +180,9 @@ impl Target {
         })
     }
 }
+
+/// A line is on disk sooner.
+const LINE_MAX: Duration = Duration::from_secs(10);
 
 // === impl Http ===
 

@@ -157,7 +157,8 @@ impl Reloader {
         self.rooms.refuse_placeholders(&next)?;
         let targets: Vec<TargetName> =
             next.delivery.targets.iter().map(|target| target.name.clone()).collect();
-        let orphaned = self.rooms.orphans(&next, &targets);
+        let known = known(&next, &targets);
+        let orphaned = self.rooms.orphans(&known);
         match orphans {
             Orphans::Refuse => {
                 // What was kept before is as well off as it was.
@@ -195,11 +196,10 @@ impl Reloader {
         self.rooms.security.change(next.admin.tls.as_ref());
 
         // Counted again: callbacks may have been routed to a target until it was gone.
-        let orphaned = self.rooms.orphans(&next, &targets);
+        let mut orphaned = self.rooms.orphans(&known);
         self.in_force.change(next);
         if orphans == Orphans::Dead {
-            let buried = self.rooms.bury(&orphaned).await;
-            buried.map_err(|error| ReloadRefused::Unfinished(error.to_string()))?;
+            orphaned = self.rooms.bury(&orphaned, &known).await?;
         }
         let Changes { added, changed, removed, needs_restart } = changes;
         let warnings = warnings.iter().map(problem).collect();
@@ -222,11 +222,9 @@ impl Reloader {
 // === impl Rooms ===
 
 impl Rooms {
-    /// What targets that are not in `next` are owed, but for those that another takes over.
-    fn orphans(&self, next: &Config, targets: &[TargetName]) -> Vec<Orphaned> {
-        let renamed = next.renames.iter().map(|rename| rename.old.clone());
-        let known: Vec<TargetName> = targets.iter().cloned().chain(renamed).collect();
-        let orphans = self.store.orphans(&known);
+    /// What targets that are not `known` are owed.
+    fn orphans(&self, known: &[TargetName]) -> Vec<Orphaned> {
+        let orphans = self.store.orphans(known);
         orphans.iter().map(|(target, pending)| Orphaned::new(target, *pending)).collect()
     }
 
@@ -249,12 +247,30 @@ impl Rooms {
         Ok(())
     }
 
-    async fn bury(&self, orphaned: &[Orphaned]) -> Result<(), StoreError> {
-        for orphan in orphaned {
-            let target = TargetName::new(&orphan.target);
-            while self.store.bury_orphans(&target).await? > 0 {
-                tokio::task::yield_now().await;
-            }
+    /// Buries what these targets are owed, once what is out to them has come back: it may have been
+    /// delivered. Tells what was buried.
+    async fn bury(
+        &self,
+        orphaned: &[Orphaned],
+        known: &[TargetName],
+    ) -> Result<Vec<Orphaned>, ReloadRefused> {
+        let gone: Vec<TargetName> =
+            orphaned.iter().map(|orphan| TargetName::new(&orphan.target)).collect();
+        if !self.delivery.ended(&gone).await {
+            let why = "attempts that are out have not come back in time";
+            return Err(ReloadRefused::Unfinished(why.to_owned()));
+        }
+        let orphaned = self.orphans(known);
+        for orphan in &orphaned {
+            let buried = self.bury_all(&TargetName::new(&orphan.target)).await;
+            buried.map_err(|error| ReloadRefused::Unfinished(error.to_string()))?;
+        }
+        Ok(orphaned)
+    }
+
+    async fn bury_all(&self, target: &TargetName) -> Result<(), StoreError> {
+        while self.store.bury_orphans(target).await? > 0 {
+            tokio::task::yield_now().await;
         }
         Ok(())
     }
@@ -272,6 +288,13 @@ impl Rooms {
 /// Whether these deliveries have their target in `config`.
 fn has_target(config: &Config, orphaned: &Orphaned) -> bool {
     config.delivery.targets.iter().any(|target| target.name.as_str() == orphaned.target)
+}
+
+/// Every target that has somebody to deliver what it is owed: those of `next`, and the old names
+/// that one of them takes over.
+fn known(next: &Config, targets: &[TargetName]) -> Vec<TargetName> {
+    let renamed = next.renames.iter().map(|rename| rename.old.clone());
+    targets.iter().cloned().chain(renamed).collect()
 }
 
 fn problem(problem: &Problem) -> ReloadProblem {

@@ -269,7 +269,11 @@ async fn count(relay: &Relay, target: &str, state: &str) -> f64 {
     relay.metrics().await.get("hookswitch_deliveries", &labels)
 }
 
-async fn order(relay: &Relay, path: &str, body: &serde_json::Value) -> (u16, serde_json::Value) {
+pub(crate) async fn order(
+    relay: &Relay,
+    path: &str,
+    body: &serde_json::Value,
+) -> (u16, serde_json::Value) {
     let sent = client()
         .post(relay.admin(path))
         .header("content-type", "application/json")
@@ -380,6 +384,36 @@ async fn a_renaming_waits_for_the_attempts_that_are_out_under_the_old_name() {
         assert!(target.most_out() <= 2, "{order}: {} at one time", target.most_out());
         relay.metrics().await.assert_balanced(&["calls"], &["old", "new", "other"]);
     }
+}
+
+#[tokio::test]
+async fn what_is_out_when_its_target_is_removed_is_what_it_comes_back_as() {
+    let script = |nth, _: &_| Reply::Held(Box::new(Reply::status([200, 500][nth])));
+    let target = Target::scripted(script).await;
+    let setup = Setup::new().target("crm", &target, "concurrency = 2");
+    let relay = setup.start().await;
+    for n in 0..2 {
+        post(&relay.url(), &callback(&format!("call.{n}"))).await.id();
+    }
+    target.received(2).await;
+    let bare = on_the_store_of(&setup, &Setup::new());
+
+    let removed = async {
+        eventually("a relay without it", || async {
+            let told = client().get(relay.admin("/api/v1/targets")).send().await.unwrap();
+            let told: serde_json::Value =
+                serde_json::from_str(&told.text().await.unwrap()).unwrap();
+            told["targets"][0]["configured"] == false
+        })
+        .await;
+        target.release(2);
+    };
+    let ((status, told), ()) = tokio::join!(relay.reload(&bare, "dead"), removed);
+
+    assert_eq!((status, &told["orphaned"][0]["pending"]), (200, &json!(1)), "{told}");
+    assert_eq!((count(&relay, "crm", "delivered").await, target.got().len()), (1.0, 2));
+    assert_eq!(count(&relay, "crm", "dead").await, 1.0);
+    relay.metrics().await.assert_balanced(&["calls"], &["crm"]);
 }
 
 #[tokio::test]
