@@ -25,6 +25,8 @@ mod rereading;
 
 mod delivery;
 
+mod order;
+
 mod isolation;
 
 mod metrics;
