@@ -2,7 +2,8 @@
 //!
 //! The oldest goes first, except that first attempts have a share of their own: behind an outage
 //! there may be more retries than a target takes in hours, and a new event must not wait for all
-//! of them.
+//! of them. Further attempts go among themselves in the order they are due, so that an old event
+//! that fails again and again does not keep the others from their next attempt.
 
 use std::collections::VecDeque;
 
