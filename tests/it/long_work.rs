@@ -1,11 +1,18 @@
 //! Long work in steps against a relay that answers as the test says: it stops, and goes on.
 
-use std::{collections::VecDeque, sync::Mutex};
+use std::{
+    collections::VecDeque,
+    fs::{self, File},
+    io::Read as _,
+    process::Stdio,
+    sync::Mutex,
+};
 
+use rustix::{pty, termios};
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Reply, Target},
+    harness::{Process, Reply, Target, within},
     operator::{err, out, run},
 };
 
@@ -80,6 +87,13 @@ async fn what_ends_by_an_error_says_how_far_it_came_and_how_to_go_on() {
             json!({ "released": 2, "kept": [] }),
             "stopped: released 2, kept 0; run the same command again to go on",
         ),
+        (
+            &["erase", "--call", "call.1"],
+            vec![(200, json!({ "events": 2, "next": "9" })), full()],
+            json!({ "events": 2, "complete": false }),
+            "stopped: the files may hold traces of what is erased; run the same command again to \
+             go on",
+        ),
     ] {
         let (_relay, url) = answering(&answers).await;
         let folder = tempfile::tempdir().unwrap();
@@ -110,5 +124,52 @@ async fn what_is_refused_before_its_first_step_says_only_why() {
         assert_eq!(refused.status.code(), Some(1), "{verb:?}");
         assert_eq!(err(&refused), "error: the store takes nothing now\n", "{verb:?}");
         assert_eq!(out(&refused), "", "{verb:?}");
+    }
+}
+
+/// A terminal of 80 columns: what is shown on it, and where a command writes.
+fn terminal() -> (File, File) {
+    let flags = pty::OpenptFlags::RDWR | pty::OpenptFlags::NOCTTY;
+    let screen = pty::openpt(flags).unwrap();
+    pty::grantpt(&screen).unwrap();
+    pty::unlockpt(&screen).unwrap();
+    let name = pty::ptsname(&screen, Vec::new()).unwrap().into_string().unwrap();
+    let writes = fs::OpenOptions::new().read(true).write(true).open(name).unwrap();
+    let size = termios::Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    termios::tcsetwinsize(&writes, size).unwrap();
+    (File::from(screen), writes)
+}
+
+#[tokio::test]
+async fn a_terminal_shows_a_bar_of_what_was_counted_and_how_many_of_what_was_not() {
+    let counted = (200, json!({ "counts": [], "total": 5, "complete": true }));
+    let moved = |moved| (200, json!({ "moved": moved }));
+    let replayed = |deliveries, next| (200, json!({ "deliveries": deliveries, "next": next }));
+    for (verb, answers, shows, has_bar) in [
+        (&["dead", "redrive", "--all"][..], vec![counted, moved(2), moved(3)], " 2/5 ", true),
+        (
+            &["replay", "--since", "1h"],
+            vec![replayed(3, Some("7")), replayed(4, None)],
+            " 3 ",
+            false,
+        ),
+    ] {
+        let (_relay, url) = answering(&answers).await;
+        let folder = tempfile::tempdir().unwrap();
+        let (mut screen, writes) = terminal();
+        let mut command = Process::command();
+        command.args(verb).args(["--url", &url]).current_dir(folder.path());
+        command.env("TERM", "xterm").stderr(Stdio::from(writes));
+
+        let status = within("the command's end", command.status()).await.unwrap();
+        drop(command);
+
+        let mut shown = Vec::new();
+        // With nobody left who writes to it, a terminal ends by an error.
+        screen.read_to_end(&mut shown).unwrap_err();
+        let shown = String::from_utf8(shown).unwrap();
+        assert_eq!(status.code(), Some(0), "{shown}");
+        assert!(shown.contains(shows), "{verb:?}: {shown}");
+        assert_eq!(shown.contains('█'), has_bar, "{verb:?}: {shown}");
     }
 }
