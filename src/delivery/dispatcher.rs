@@ -10,7 +10,7 @@ use std::{
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use prometheus::IntGauge;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
 
 use crate::{
@@ -207,33 +207,25 @@ impl Handle {
     /// Makes no further attempt at a target, over restarts, until it is resumed. What is out comes
     /// back; what comes in waits, and does not age. Whether it was not paused before.
     pub async fn pause(&self, target: &TargetName) -> Result<bool, PauseError> {
-        let _switching = self.0.switching.lock().await;
-        let lane = self.0.lane(target)?;
-        // First, so that none begins while it is being made durable.
-        let before = lane.dial.paused.swap(true, Ordering::SeqCst);
-        let paused = self.0.store.pause(target).await;
-        if paused.is_err() {
-            lane.dial.paused.store(before, Ordering::SeqCst);
-        }
-        self.0.store.wake(target).notify_one();
-        let paused = paused?;
-        if paused {
-            info!(target = %target, "target {target} is paused; its events are kept");
-        }
-        Ok(paused)
+        let (lanes, target) = (Arc::clone(&self.0), target.clone());
+        self.to_its_end(async move { lanes.pause(&target).await }).await
     }
 
     /// Has a paused target go on. Whether it was paused before.
     pub async fn resume(&self, target: &TargetName) -> Result<bool, PauseError> {
-        let _switching = self.0.switching.lock().await;
-        let lane = self.0.lane(target)?;
-        let resumed = self.0.store.resume(target).await?;
-        lane.dial.paused.store(false, Ordering::SeqCst);
-        self.0.store.wake(target).notify_one();
-        if resumed {
-            info!(target = %target, "target {target} is resumed");
-        }
-        Ok(resumed)
+        let (lanes, target) = (Arc::clone(&self.0), target.clone());
+        self.to_its_end(async move { lanes.resume(&target).await }).await
+    }
+
+    /// Brings a switch to its end also when whoever asked for it leaves meanwhile: else the store
+    /// would say one thing and the lane do another.
+    async fn to_its_end(
+        &self,
+        switch: impl Future<Output = Result<bool, PauseError>> + Send + 'static,
+    ) -> Result<bool, PauseError> {
+        let (tell, told) = oneshot::channel();
+        self.0.drain.spawn("switch", async move { drop(tell.send(switch.await)) });
+        told.await.unwrap_or(Err(PauseError::Store(StoreError::Closed)))
     }
 
     /// Has the targets be those of `settings`: all of them are made ready first, and when one
@@ -274,6 +266,35 @@ impl Handle {
 impl Lanes {
     fn running(&self) -> MutexGuard<'_, Vec<Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn pause(&self, target: &TargetName) -> Result<bool, PauseError> {
+        let _switching = self.switching.lock().await;
+        let lane = self.lane(target)?;
+        // First, so that none begins while it is being made durable.
+        let before = lane.dial.paused.swap(true, Ordering::SeqCst);
+        let paused = self.store.pause(target).await;
+        if paused.is_err() {
+            lane.dial.paused.store(before, Ordering::SeqCst);
+        }
+        self.store.wake(target).notify_one();
+        let paused = paused?;
+        if paused {
+            info!(target = %target, "target {target} is paused; its events are kept");
+        }
+        Ok(paused)
+    }
+
+    async fn resume(&self, target: &TargetName) -> Result<bool, PauseError> {
+        let _switching = self.switching.lock().await;
+        let lane = self.lane(target)?;
+        let resumed = self.store.resume(target).await?;
+        lane.dial.paused.store(false, Ordering::SeqCst);
+        self.store.wake(target).notify_one();
+        if resumed {
+            info!(target = %target, "target {target} is resumed");
+        }
+        Ok(resumed)
     }
 
     fn lane(&self, name: &TargetName) -> Result<Running, PauseError> {

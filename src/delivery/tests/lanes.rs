@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::FutureExt as _;
+
 use super::*;
 use crate::{
     delivery::{PauseError, TargetState, breaker::BreakerState, rate_limit::Rate},
@@ -193,6 +195,35 @@ async fn a_pause_lasts_over_a_restart() {
 
     world.handle.resume(&name).await.unwrap();
     world.delivered("crm", 1).await;
+}
+
+#[tokio::test]
+async fn a_resume_whose_asker_has_left_is_brought_to_its_end() {
+    let crm = Receiver::start(|_| OK).await;
+    let world = World::start(vec![http("crm", &crm.url)]);
+    let name = TargetName::new("crm");
+    world.handle.pause(&name).await.unwrap();
+    world.enqueue(&["crm"]);
+
+    assert!(world.handle.resume(&name).now_or_never().is_none());
+
+    world.delivered("crm", 1).await;
+    assert_eq!(world.handle.status()[0].state, TargetState::Delivering);
+}
+
+#[tokio::test]
+async fn a_pause_that_fails_after_its_asker_has_left_does_not_hold_the_target() {
+    let crm = Receiver::start(|_| OK).await;
+    let world = World::start(vec![http("crm", &crm.url)]);
+    let name = TargetName::new("crm");
+    world.store.pause_fails.store(1, Ordering::SeqCst);
+
+    assert!(world.handle.pause(&name).now_or_never().is_none());
+    world.enqueue(&["crm"]);
+
+    world.delivered("crm", 1).await;
+    world.store.pause_fails.store(1, Ordering::SeqCst);
+    assert!(matches!(world.handle.pause(&name).await, Err(PauseError::Store(_))));
 }
 
 #[tokio::test]

@@ -59,6 +59,7 @@ pub(super) struct Memory {
     /// How many of the next calls fail.
     pub(super) due_fails: AtomicUsize,
     pub(super) settle_fails: AtomicUsize,
+    pub(super) pause_fails: AtomicUsize,
     /// How many of the next questions panic.
     pub(super) due_panics: AtomicUsize,
 }
@@ -191,11 +192,20 @@ impl Store for Memory {
     }
 
     fn pause(&self, target: &TargetName) -> Answer<'_, bool> {
+        if let Err(error) = fails(&self.pause_fails) {
+            return Box::pin(async move {
+                tokio::task::yield_now().await;
+                Err(error)
+            });
+        }
         let mut paused = self.paused.lock().unwrap();
         let changed = !paused.contains_key(target);
         let now = *self.now.lock().unwrap();
         paused.entry(target.clone()).or_insert(now);
-        Box::pin(async move { Ok(changed) })
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            Ok(changed)
+        })
     }
 
     fn resume(&self, target: &TargetName) -> Answer<'_, bool> {
@@ -204,7 +214,10 @@ impl Store for Memory {
             let stood = self.now.lock().unwrap().duration_since(since).unsigned_abs();
             *self.stood.lock().unwrap().entry(target.clone()).or_default() += stood;
         }
-        Box::pin(async move { Ok(since.is_some()) })
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            Ok(since.is_some())
+        })
     }
 
     fn lapse(
