@@ -8,7 +8,9 @@ use std::{fmt, io, sync::Arc};
 
 use bytes::Bytes;
 use http::HeaderValue;
-use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value};
+use minijinja::{
+    AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, filters, value::Kwargs,
+};
 use serde::de::IgnoredAny;
 
 use crate::event::GOLDEN;
@@ -78,6 +80,7 @@ impl Template {
             if is_json { AutoEscape::Json } else { AutoEscape::None }
         });
         environment.add_filter("escaped", escaped);
+        environment.add_filter("tojson", to_json);
         // Else the first of all errors would hold the whole template and what it was given.
         environment.set_debug(false);
         let syntax = |error| TemplateError::Syntax(Told { error, about: None });
@@ -134,8 +137,20 @@ fn is_json(content_type: &str) -> bool {
     essence == "application/json" || essence.ends_with("+json")
 }
 
+/// A field that is not there is an error in a filter too: a filter that writes something for it
+/// would hide a wrong name in every event.
+fn there(value: &Value) -> Result<&Value, minijinja::Error> {
+    if value.is_undefined() { Err(ErrorKind::UndefinedError.into()) } else { Ok(value) }
+}
+
+/// A value as JSON, as the engine writes it.
+fn to_json(value: &Value, indent: Option<Value>, named: Kwargs) -> Result<Value, minijinja::Error> {
+    filters::tojson(there(value)?, indent, named)
+}
+
 /// The text of a value as it stands between the quotes of a JSON string; of null nothing.
 fn escaped(value: &Value) -> Result<Value, minijinja::Error> {
+    let value = there(value)?;
     if value.is_none() {
         return Ok(Value::from_safe_string(String::new()));
     }
@@ -266,6 +281,26 @@ mod tests {
         assert_eq!(error.line(), Some(2));
         assert!(error.to_string().starts_with("the template fails: undefined value"), "{error}");
         assert!(!error.to_string().contains("</x>"));
+    }
+
+    #[test]
+    fn a_field_that_is_not_there_is_an_error_behind_a_filter_too() {
+        for filtered in [
+            r#""{{ data.sumary | escaped }}""#,
+            "{{ data.sumary | tojson }}",
+            "{{ data.sumary | tojson(2) }}",
+            "{{ data.sumary | tojson(indent=true) }}",
+        ] {
+            let error = json(filtered).render(EVENT).unwrap_err();
+
+            let said = error.to_string();
+            assert!(said.starts_with("the template fails: undefined value"), "{filtered}: {said}");
+        }
+        let kept =
+            r#"["{{ data.sumary | default("a") | escaped }}", {{ data.call.from | tojson }}]"#;
+        assert_eq!(made(&json(kept)), r#"["a", null]"#);
+        let wide = made(&json("{{ data.call.legs | tojson(indent=2) }}"));
+        assert_eq!(wide, "[\n  1,\n  2\n]");
     }
 
     #[test]
