@@ -515,13 +515,51 @@ fn a_condition_that_may_meet_a_null_is_warned_of_and_one_that_asks_first_is_not(
 
 #[test]
 fn a_condition_is_tried_on_the_events_its_route_takes_and_on_no_others() {
-    let when = "when = 'data.meeting.host == \"host@example.com\"'";
+    let warned = |takes: &str| {
+        let lines = format!("{takes}\nwhen = 'data.call.duration_seconds > 10'");
+        let (_, warnings) = with_route(&lines).unwrap();
+        warnings.iter().filter(|warning| warning.message.contains("can be null")).count()
+    };
 
-    let (_, everyone) = with_route(when).unwrap();
-    let (_, nobody) = with_route(&format!("status = [\"ringing\"]\n{when}")).unwrap();
+    assert_eq!(warned(""), 1);
+    assert_eq!(warned("provider = [\"11x\"]\nstatus = [\"completed\"]"), 0);
+}
 
-    assert_eq!(everyone.len(), 1);
-    assert_eq!(nobody, []);
+#[test]
+fn where_no_known_event_is_like_those_of_a_route_what_can_be_null_is_named_all_the_same() {
+    let own = "\n[sources.own]\nprovider = \"custom\"\nmap.call.id = \"id\"\n\
+               auth = { kind = \"bearer\", token = { env = \"TOKEN\" } }\n";
+    let warned = |lines: &str| {
+        let lines = format!("name = \"everything\"\n{lines}");
+        let text = SHIPPED.replace("name = \"everything\"", &lines) + own;
+        let (_, warnings) = parse(&text).unwrap();
+        warnings.iter().filter(|warning| warning.message.contains("can be null")).count()
+    };
+
+    for takes in [
+        "status = [\"ringing\"]",
+        "from = [\"own\"]",
+        "from = [\"julian\", \"own\"]\nstatus = [\"completed\"]",
+    ] {
+        assert_eq!(
+            warned(&format!("{takes}\nwhen = 'data.call.duration_seconds > 10'")),
+            1,
+            "{takes}"
+        );
+    }
+    // What is 11x's own says nothing of what another calls the same.
+    let ext = "data.extra.phoneNumberExt";
+    assert_eq!(warned(&format!("from = [\"own\"]\nwhen = 'has({ext}) && {ext} > 5'")), 0);
+}
+
+#[test]
+fn of_many_fields_that_can_be_null_it_is_said_how_many_are_not_named() {
+    let fields = ["status_raw", "ended_at", "started_at", "reference", "id"];
+    let when = fields.map(|field| format!("size(data.call.{field}) >= 0")).join(" && ");
+    let (_, warnings) = with_route(&format!("when = '{when}'")).unwrap();
+
+    assert_eq!(warnings.len(), 5, "{warnings:?}");
+    assert_eq!(warnings[4].message, "and 1 more that can be null or absent");
 }
 
 // === Hand-broken files ===

@@ -50,13 +50,17 @@ pub(super) fn read(node: &Node<'_>, asked: &Asked<'_>) -> Option<Condition> {
 /// A condition gives true or false of every event, or fails only because something is null.
 fn attempt(node: &Node<'_>, condition: &Condition, asked: &Asked<'_>) -> Option<()> {
     let full = full_event();
-    let golden = GOLDEN.iter().map(|(_, event)| *event).filter(|event| asked.takes(event));
+    let (golden, strange) = asked.of_golden();
     let mut nulls: Vec<String> = Vec::new();
+    let mut name = |field: String| {
+        if !nulls.contains(&field) {
+            nulls.push(field);
+        }
+    };
     for event in std::iter::once(full.as_str()).chain(golden) {
         match condition.holds(&Subject::new(event.as_bytes())) {
             Ok(_) => {}
-            Err(Failure::Null { field }) if nulls.contains(&field) => {}
-            Err(Failure::Null { field }) => nulls.push(field),
+            Err(Failure::Null { field }) => name(field),
             Err(failure @ Failure::NotBool) => {
                 return node.wrong(
                     format!("`when` must be true or false; {failure}"),
@@ -71,11 +75,25 @@ fn attempt(node: &Node<'_>, condition: &Condition, asked: &Asked<'_>) -> Option<
             }
         }
     }
+    // Of events that never come here only what they lack is heeded.
+    for event in strange {
+        if let Err(Failure::Null { field }) = condition.holds(&Subject::new(event.as_bytes())) {
+            name(field);
+        }
+    }
     for field in nulls.iter().take(NULLS_SHOWN_MAX) {
         node.reading.warn(
             &node.spot(),
             format!("`{field}` can be null or absent: the condition fails on such an event"),
             guard(field),
+        );
+    }
+    let unnamed = nulls.len().saturating_sub(NULLS_SHOWN_MAX);
+    if unnamed > 0 {
+        node.reading.warn(
+            &node.spot(),
+            format!("and {unnamed} more that can be null or absent"),
+            "ask first of each",
         );
     }
     Some(())
@@ -138,11 +156,25 @@ fn within(node: &Node<'_>, text: &str, fault: &Fault) -> Spot {
 // === impl Asked ===
 
 impl Asked<'_> {
-    fn takes(&self, event: &str) -> bool {
-        let event: Value = serde_json::from_str(event).unwrap_or_default();
-        let of = |provider: &String| event.pointer("/data/provider") == Some(&json!(provider));
-        let with = |status: &Status| event.get("type") == Some(&json!(format!("call.{status}")));
-        (self.providers.is_empty() || self.providers.iter().any(of))
-            && (self.status.is_empty() || self.status.iter().any(with))
+    /// The golden events that are as those asked about, and, where these do not speak for all that
+    /// is asked about, the others: no golden event is a custom provider's, or has every status.
+    fn of_golden(&self) -> (Vec<&'static str>, Vec<&'static str>) {
+        let mut unheard: BTreeSet<&str> = self.providers.iter().map(String::as_str).collect();
+        let (mut taken, mut others) = (Vec::new(), Vec::new());
+        for &(_, text) in GOLDEN {
+            let event: Value = serde_json::from_str(text).unwrap_or_default();
+            let provider = event.pointer("/data/provider").and_then(Value::as_str);
+            unheard.remove(provider.unwrap_or_default());
+            let of = |known: &String| provider == Some(known);
+            let with =
+                |status: &Status| event.get("type") == Some(&json!(format!("call.{status}")));
+            let is_taken = (self.providers.is_empty() || self.providers.iter().any(of))
+                && (self.status.is_empty() || self.status.iter().any(with));
+            if is_taken { taken.push(text) } else { others.push(text) }
+        }
+        if !taken.is_empty() && unheard.is_empty() {
+            others.clear();
+        }
+        (taken, others)
     }
 }
