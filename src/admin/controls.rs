@@ -29,6 +29,8 @@ pub struct Controls {
     pub reload: Option<Reload>,
     /// Reads a stored callback again, with the sources and routes of now.
     pub reread: Option<Reread>,
+    /// Counts an event that was read again and that the route of this name could not judge.
+    pub route_failed: Option<RouteFailed>,
     /// relay.toml as it is in force, without secrets.
     pub configuration: Option<Configuration>,
 }
@@ -42,6 +44,9 @@ pub type Reloading = Pin<Box<dyn Future<Output = Result<ReloadReport, ReloadRefu
 /// What a stored callback becomes when it is read again: the admission keeps the id, the source
 /// and the time of acceptance. Pure and quick: a body at a time.
 pub type Reread = Arc<dyn Fn(&StoredEvent, Trust) -> Result<Admission, StillUnread> + Send + Sync>;
+
+/// Counts one event for a route.
+pub type RouteFailed = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The configuration in force as one JSON object, every secret masked.
 pub type Configuration = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
@@ -159,6 +164,7 @@ impl fmt::Debug for Controls {
             .field("delivery", &self.delivery.is_some())
             .field("reload", &self.reload.is_some())
             .field("reread", &self.reread.is_some())
+            .field("route_failed", &self.route_failed.is_some())
             .field("configuration", &self.configuration.is_some())
             .finish()
     }

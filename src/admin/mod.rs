@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 
 pub use controls::{
     Configuration, Controls, Orphaned, Orphans, Reload, ReloadProblem, ReloadRefused, ReloadReport,
-    Reloading, Reread, StillUnread, Token, Trust,
+    Reloading, Reread, RouteFailed, StillUnread, Token, Trust,
 };
 
 use crate::{

@@ -91,15 +91,20 @@ impl Accept {
             Understood::NotTaken => return Err(Refusal::MethodNotAllowed.into()),
         };
         admission.trace = trace(&head.headers);
-        if let Fate::Readable { failed_routes, .. } = &admission.fate {
-            for route in failed_routes {
-                context.metrics.route_failed(route);
-            }
-        }
+        let failed_routes = match &admission.fate {
+            Fate::Readable { failed_routes, .. } => failed_routes.clone(),
+            Fate::Quarantined { .. } => Vec::new(),
+        };
         // The permit lives in the head's extensions: it is held until the commit is known.
         let receipt = context.commit(admission).await;
         drop(head);
-        Ok(answer::ack(&receipt?, source.settings.ack))
+        let receipt = receipt?;
+        if !receipt.is_duplicate() {
+            for route in &failed_routes {
+                context.metrics.route_failed(route);
+            }
+        }
+        Ok(answer::ack(&receipt, source.settings.ack))
     }
 }
 

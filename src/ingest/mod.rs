@@ -61,7 +61,10 @@ pub struct Ingest {
 
 /// Ingest that runs, changed from outside. Cloning shares it.
 #[derive(Clone)]
-pub struct Handle(Arc<dyn Fn(Settings, Routes) + Send + Sync>);
+pub struct Handle {
+    change: Arc<dyn Fn(Settings, Routes) + Send + Sync>,
+    metrics: metrics::IngestMetrics,
+}
 
 /// What stays when the settings change.
 struct House {
@@ -117,10 +120,12 @@ impl Ingest {
             open: Some(open),
         };
         drain.spawn("callbacks", door.accept(latest.clone(), drain.clone()));
-        Handle(Arc::new(move |settings: Settings, routes| {
+        let metrics = house.metrics.clone();
+        let change = Arc::new(move |settings: Settings, routes| {
             security.change(settings.tls.as_ref());
             latest.change(house.road(settings, routes));
-        }))
+        });
+        Handle { change, metrics }
     }
 }
 
@@ -132,7 +137,13 @@ impl Handle {
     /// on the road it began on. The address and the limits of the relay as a whole stay as they
     /// were at the start.
     pub fn change(&self, settings: Settings, routes: Routes) {
-        (self.0)(settings, routes);
+        (self.change)(settings, routes);
+    }
+
+    /// Counts an event that went down its routes later than it came in, and that this route could
+    /// not judge.
+    pub fn route_failed(&self, route: &str) {
+        self.metrics.route_failed(route);
     }
 }
 

@@ -189,6 +189,7 @@ impl Relay {
         let settings = config.ingest.clone();
         let bound = listeners.addresses();
         let ingest = listeners.ingest.run(settings, routes, shared, &metrics, &callbacks);
+        let judged = ingest.clone();
         let security = Security::new(config.admin.tls.as_ref());
         let token = admin::Token::new(config.admin.token.clone());
         let loopback = bound.admin.ip().is_loopback();
@@ -213,6 +214,7 @@ impl Relay {
             delivery: Some(delivery),
             reload: reloader.can_reload().then(|| reloading(reloader)),
             reread: Some(rereading(in_force.clone())),
+            route_failed: Some(Arc::new(move |route| judged.route_failed(route))),
             configuration: Some(Arc::new(move || in_force.now().config.redacted.as_json().clone())),
         };
         let (store, ingest) = (store, callbacks.clone());

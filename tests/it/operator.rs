@@ -15,8 +15,8 @@ use tokio::{
 };
 
 use crate::harness::{
-    API_KEY, Ack, Delivery, Gate, Process, Reply, Setup, Target, callback, client, eventually,
-    post, within, write_config,
+    API_KEY, Ack, Delivery, Gate, Page, Process, Reply, Setup, Target, callback, client,
+    eventually, post, within, write_config,
 };
 
 /// What the source of the tests becomes once somebody has understood its callbacks.
@@ -405,7 +405,9 @@ async fn each_way_to_be_refused_is_one_line_with_its_own_code() {
 #[tokio::test]
 async fn after_a_fix_of_the_mapping_quarantined_events_go_down_their_routes() {
     let crm = Target::answering(200).await;
-    let setup = Setup::new().target("crm", &crm, "");
+    let setup = Setup::new().target("crm", &crm, "").table(
+        "[[routes]]\nname = \"by seats\"\nto = [\"crm\"]\nwhen = \"data.extracted.seats > 10\"\n",
+    );
     let config = write_config(&setup.folder(), &setup.text());
     let folder = setup.folder();
     let relay = Process::serve(&config).await;
@@ -431,6 +433,10 @@ async fn after_a_fix_of_the_mapping_quarantined_events_go_down_their_routes() {
     let released = asked(&folder, &["events", "redrive", "--json"]).await;
     assert_eq!(released, json!({ "released": 1, "kept": [] }));
     assert_eq!(crm.received(1).await[0].id(), id);
+    // It was marked when it went down its routes, and is counted as what is marked at once is.
+    let page = client().get(format!("http://{}/metrics", relay.admin)).send().await.unwrap();
+    let page = Page::parse(&page.text().await.unwrap());
+    assert_eq!(page.get("hookswitch_route_errors_total", &[("route", "by seats")]), 1.0);
     relay.kill().await;
 }
 

@@ -180,6 +180,8 @@ async fn an_event_that_a_condition_fails_on_is_kept_counted_and_found_by_its_rou
     let mut with_skill = callback("call.2");
     with_skill["skill"] = json!("sales");
     post(&relay.url(), &with_skill).await;
+    // A repeat is the same event.
+    assert_eq!(post(&relay.url(), &callback("call.1")).await.id(), ack.id());
 
     target.received(2).await;
     let page = relay.metrics().await;

@@ -356,14 +356,20 @@ async fn release(
     desk: &Desk,
     admission: Admission,
 ) -> Result<Result<Vec<String>, String>, Problem> {
-    let targets = match &admission.fate {
-        Fate::Readable { targets, .. } => {
-            targets.iter().map(|target| target.as_str().to_owned()).collect()
+    let (targets, failed_routes) = match &admission.fate {
+        Fate::Readable { targets, failed_routes, .. } => {
+            let targets = targets.iter().map(|target| target.as_str().to_owned()).collect();
+            (targets, failed_routes.clone())
         }
-        Fate::Quarantined { .. } => Vec::new(),
+        Fate::Quarantined { .. } => (Vec::new(), Vec::new()),
     };
     if !desk.store.release(admission).await? {
         return Ok(Err("it does not wait to be read".to_owned()));
+    }
+    if let Some(route_failed) = &desk.controls.route_failed {
+        for route in &failed_routes {
+            route_failed(route);
+        }
     }
     Ok(Ok(targets))
 }
