@@ -17,7 +17,7 @@ use crate::{
     clock::Clock,
     delivery::{
         Settings,
-        breaker::BreakerState,
+        breaker::{BreakerState, Sign},
         client::{ClientError, Tls},
         dial::Dial,
         errand::Shared,
@@ -408,6 +408,8 @@ pub(super) async fn keep_running(shared: &Arc<Shared>, drain: &Drain) {
             continue;
         }
         let name = &shared.target.name;
+        // A probe that was out went with it: the breaker must not wait for it.
+        shared.note(Sign::None, true);
         shared.metrics.lane_restarts.inc();
         error!(target = %name, "the lane of {name} panicked, a fault of the relay; begun anew");
         tokio::select! {

@@ -303,6 +303,31 @@ async fn a_lane_that_panics_is_counted_and_begun_anew() {
 }
 
 #[tokio::test]
+async fn a_lane_that_panics_while_its_probe_is_out_probes_again() {
+    let crm = Receiver::start(|n| match n {
+        0..3 => Act::Answer(500, &[], b""),
+        3 => Act::Hang,
+        _ => OK,
+    })
+    .await;
+    let renamed_from = Some(TargetName::new("old"));
+    let world = World::start(vec![target::Settings { renamed_from, ..breaking(&crm.url) }]);
+    for _ in 0..4 {
+        world.enqueue(&["crm"]);
+    }
+    until(&world, BreakerState::Tripped).await;
+    move_on(&world, PROBE_AFTER);
+    eventually("the probe", || crm.count() == 4).await;
+    world.store.adopt_panics.store(1, Ordering::SeqCst);
+
+    world.enqueue(&["old"]);
+
+    until(&world, BreakerState::Admitting).await;
+    let line = r#"hookswitch_lane_restarts_total{target="crm"} 1"#;
+    assert!(world.registry.page().contains(line), "{}", world.registry.page());
+}
+
+#[tokio::test]
 async fn targets_come_change_and_go_while_the_others_run() {
     let (crm, new, bi) = (
         Receiver::held(|_| OK).await,

@@ -62,6 +62,7 @@ pub(super) struct Memory {
     pub(super) pause_fails: AtomicUsize,
     /// How many of the next questions panic.
     pub(super) due_panics: AtomicUsize,
+    pub(super) adopt_panics: AtomicUsize,
 }
 
 impl Memory {
@@ -326,6 +327,7 @@ impl Store for Memory {
     }
 
     fn adopt(&self, old: &TargetName, new: &TargetName) -> Answer<'_, u64> {
+        assert!(fails(&self.adopt_panics).is_ok(), "as a test wants it");
         let mut rows = self.rows.lock().unwrap();
         let mut adopted = 0;
         for row in rows.iter_mut().filter(|row| row.target == *old) {
