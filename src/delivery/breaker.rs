@@ -126,7 +126,12 @@ impl Breaker {
     pub(super) fn admits(&self, now: Timestamp) -> Admits {
         match self.state {
             State::Admitting { .. } => Admits::All,
-            State::Tripped { until } if now < until => Admits::NotBefore(until),
+            // Further off than ever it is put, it was put by a clock that has been set back since.
+            State::Tripped { until }
+                if now < until && until <= later(now, self.settings.probe_after) =>
+            {
+                Admits::NotBefore(until)
+            }
             State::Tripped { .. } => Admits::Probe,
             State::Probing => Admits::NotYet,
         }
@@ -291,6 +296,14 @@ mod tests {
 
         assert_eq!(breaker.state(), BreakerState::Probing);
         assert_eq!(breaker.admits(at(90)), Admits::NotYet);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_puts_no_probe_off() {
+        let breaker = tripped();
+
+        assert_eq!(breaker.admits(at(0)), Admits::NotBefore(at(30)));
+        assert_eq!(breaker.admits(at(-86_400)), Admits::Probe);
     }
 
     #[test]
