@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::{dispatcher::LastError, errand::Failure};
@@ -22,6 +23,8 @@ pub(super) struct Dial {
     /// Ends the lane alone.
     pub(super) stop: CancellationToken,
     last_error: Mutex<Option<LastError>>,
+    /// When the last attempt was made by the clockwork of the rate; written by the lane only.
+    paced: Mutex<Option<Instant>>,
 }
 
 // === impl Dial ===
@@ -32,6 +35,17 @@ impl Dial {
         let Failure { cause, status, error } = failure;
         let last = LastError { at, cause: cause.as_str(), status, error };
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+    }
+
+    /// Keeps when the last attempt was made, for the lane that comes after.
+    pub(super) fn pace(&self, at: Option<Instant>) {
+        let mut paced = self.paced.lock().unwrap_or_else(PoisonError::into_inner);
+        *paced = at.max(*paced);
+    }
+
+    /// When it was.
+    pub(super) fn paced(&self) -> Option<Instant> {
+        *self.paced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was wrong with it.

@@ -335,7 +335,7 @@ impl Lanes {
             // waits for the one before it, so that the last is waited for only.
             let of_before = |name: &TargetName| {
                 let mut lanes = ending.iter().chain(&before);
-                lanes.rfind(|lane| lane.name == *name).map(|lane| lane.ended.clone())
+                lanes.rfind(|lane| lane.name == *name).cloned()
             };
             let own = of_before(&target.name);
             let renamed = target.renamed_from.as_ref().and_then(of_before);
@@ -374,7 +374,7 @@ impl Lanes {
     }
 
     /// Begins a lane, once those `before` it have ended: of its name, and of its old name.
-    fn begin(&self, shared: Shared, before: [Option<watch::Receiver<bool>>; 2]) -> Running {
+    fn begin(&self, shared: Shared, before: [Option<Running>; 2]) -> Running {
         let (ends, ended) = watch::channel(false);
         let running = Running {
             name: shared.target.name.clone(),
@@ -389,8 +389,10 @@ impl Lanes {
         self.drain.spawn("lane", async move {
             for mut before in before.into_iter().flatten() {
                 // Its sender goes with it, however it ends.
-                drop(before.wait_for(|ended| *ended).await);
+                drop(before.ended.wait_for(|ended| *ended).await);
+                shared.dial.pace(before.dial.paced());
             }
+            shared.begins();
             keep_running(&Arc::new(shared), &drain).await;
             ends.send_replace(true);
         });

@@ -146,10 +146,15 @@ impl Shared {
     ) -> Self {
         let breaker = Mutex::new(Breaker::new(target.breaker));
         let is_unsettled = AtomicBool::new(false);
-        let shared =
-            Self { target, store, clock, metrics, dial: Arc::new(dial), breaker, is_unsettled };
-        shared.tell(shared.breaker().state());
-        shared
+        Self { target, store, clock, metrics, dial: Arc::new(dial), breaker, is_unsettled }
+    }
+
+    /// Its lane begins: from now on the gauges are its own. Before, they are those of the lane that
+    /// had its name and is not done yet.
+    pub(super) fn begins(&self) {
+        let limit = i64::try_from(self.target.concurrency).unwrap_or(i64::MAX);
+        self.metrics.concurrency_limit.set(limit);
+        self.tell(self.breaker().state());
     }
 
     /// The breaker, for as long as it takes to ask it.

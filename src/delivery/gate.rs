@@ -3,7 +3,7 @@
 //! Every reason to wait that lies with the slots and the rate of a target is behind
 //! [`Gate::pass`]. Waiting here is not an attempt and burns none.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use prometheus::IntGauge;
@@ -44,14 +44,24 @@ pub(super) struct Pass {
 // === impl Gate ===
 
 impl Gate {
-    /// A gate that lets `concurrency` attempts be out at one time, and counts them.
-    pub(super) fn new(concurrency: usize, rate: Option<Rate>, in_flight: IntGauge) -> Self {
+    /// A gate that lets `concurrency` attempts be out at one time, and counts them. The rate counts
+    /// from the attempt that was made last, if one was.
+    pub(super) fn new(
+        concurrency: usize,
+        rate: Option<Rate>,
+        last: Option<Instant>,
+        in_flight: IntGauge,
+    ) -> Self {
         let concurrency = concurrency.clamp(1, Semaphore::MAX_PERMITS);
+        let mut rate = rate.map(RateLimit::new);
+        if let (Some(rate), Some(_)) = (&mut rate, last) {
+            rate.take(Duration::ZERO);
+        }
         Self {
             slots: Arc::new(Semaphore::new(concurrency)),
             further: Arc::new(Semaphore::new(further_slots(concurrency))),
-            rate: rate.map(RateLimit::new),
-            began: Instant::now(),
+            rate,
+            began: last.unwrap_or_else(Instant::now),
             shut_until: None,
             in_flight,
         }
@@ -89,11 +99,11 @@ impl Gate {
         Pass { in_flight: self.in_flight.clone(), _slots: slots }
     }
 
-    /// An attempt is being made.
-    pub(super) fn passed(&mut self) {
-        if let Some(rate) = &mut self.rate {
-            rate.take(self.began.elapsed());
-        }
+    /// An attempt is being made. When, by the clockwork of the rate.
+    pub(super) fn passed(&mut self) -> Option<Instant> {
+        let rate = self.rate.as_mut()?;
+        rate.take(self.began.elapsed());
+        Some(self.began + rate.last())
     }
 }
 
@@ -112,14 +122,12 @@ impl Drop for Pass {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures_util::FutureExt as _;
 
     use super::*;
 
     fn gate(concurrency: usize) -> Gate {
-        Gate::new(concurrency, None, IntGauge::new("in_flight", "-").unwrap())
+        Gate::new(concurrency, None, None, IntGauge::new("in_flight", "-").unwrap())
     }
 
     #[tokio::test]
@@ -165,7 +173,7 @@ mod tests {
     #[tokio::test]
     async fn the_gate_keeps_to_the_rate() {
         let rate = Rate { attempts: 10, per: Duration::from_millis(200) };
-        let mut gate = Gate::new(100, Some(rate), IntGauge::new("in_flight", "-").unwrap());
+        let mut gate = Gate::new(100, Some(rate), None, IntGauge::new("in_flight", "-").unwrap());
         let began = Instant::now();
 
         for _ in 0..11 {

@@ -89,7 +89,8 @@ enum Found {
 impl Lane {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let target = &shared.target;
-        let gate = Gate::new(target.concurrency, target.rate, shared.metrics.in_flight.clone());
+        let (last, in_flight) = (shared.dial.paced(), shared.metrics.in_flight.clone());
+        let gate = Gate::new(target.concurrency, target.rate, last, in_flight);
         Self {
             gate,
             buffer: Buffer::default(),
@@ -318,7 +319,7 @@ impl Lane {
             return;
         }
         let Some(delivery) = self.buffer.pop(kind) else { return };
-        self.gate.passed();
+        self.shared.dial.pace(self.gate.passed());
         if probe {
             self.shared.probes();
             self.tripped = Tripped::Unswept;

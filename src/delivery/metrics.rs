@@ -34,6 +34,7 @@ pub(super) struct TargetMetrics {
     age_seconds: Histogram,
     dead_letters: IntCounterVec,
     pub(super) in_flight: IntGauge,
+    pub(super) concurrency_limit: IntGauge,
     pub(super) breaker: IntGauge,
     pub(super) lane_restarts: IntCounter,
     /// Connections that were opened.
@@ -118,8 +119,6 @@ impl Metrics {
         for reason in BuryReason::ALL {
             self.dead_letters.with_label_values(&[name, reason.as_str()]);
         }
-        let limit = i64::try_from(settings.concurrency).unwrap_or(i64::MAX);
-        self.concurrency_limit.with_label_values(&[name]).set(limit);
         TargetMetrics {
             name: settings.name.clone(),
             attempts: self.attempts.clone(),
@@ -127,6 +126,7 @@ impl Metrics {
             age_seconds: self.age_seconds.with_label_values(&[name]),
             dead_letters: self.dead_letters.clone(),
             in_flight: self.in_flight.with_label_values(&[name]),
+            concurrency_limit: self.concurrency_limit.with_label_values(&[name]),
             breaker: self.breaker.with_label_values(&[name]),
             lane_restarts: self.lane_restarts.with_label_values(&[name]),
             connections: self.connections.with_label_values(&[name]),

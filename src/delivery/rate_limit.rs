@@ -48,6 +48,11 @@ impl RateLimit {
         self.next.saturating_sub(self.slack)
     }
 
+    /// When the last attempt was made by the clockwork.
+    pub(super) fn last(&self) -> Duration {
+        self.next.saturating_sub(self.interval)
+    }
+
     /// An attempt is made now, which must not be before it may.
     pub(super) fn take(&mut self, now: Duration) {
         self.next = self.next.max(now) + self.interval;

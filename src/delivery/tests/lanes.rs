@@ -328,6 +328,68 @@ async fn a_lane_that_panics_while_its_probe_is_out_probes_again() {
 }
 
 #[tokio::test]
+async fn a_reload_lets_no_attempt_go_before_its_rate_allows() {
+    let crm = Receiver::start(|_| OK).await;
+    let rate = Some(Rate { attempts: 1, per: Duration::from_hours(1) });
+    let settings = target::Settings { rate, ..http("crm", &crm.url) };
+    let world = World::start(vec![settings.clone()]);
+    world.enqueue(&["crm"]);
+    world.delivered("crm", 1).await;
+    world.enqueue(&["crm"]);
+
+    let touched = vec![target::Settings { concurrency: 2, ..settings.clone() }];
+    world.handle.reload(&Settings { targets: touched }, &BTreeSet::new()).await.unwrap();
+    world.looked("crm").await;
+    everybody_had_a_turn().await;
+    assert_eq!((crm.count(), world.handle.status()[0].in_flight), (1, 0));
+
+    let renamed_from = Some(TargetName::new("crm"));
+    let renamed = target::Settings { name: TargetName::new("sales"), renamed_from, ..settings };
+    world
+        .handle
+        .reload(&Settings { targets: vec![renamed.clone()] }, &BTreeSet::new())
+        .await
+        .unwrap();
+    world.looked("sales").await;
+    everybody_had_a_turn().await;
+    assert_eq!((crm.count(), world.handle.status()[0].in_flight), (1, 0));
+
+    // What counts is the last attempt, and the rate that is in force now.
+    let rate = Some(Rate { attempts: 1000, per: Duration::from_secs(1) });
+    let faster = target::Settings { rate, ..renamed };
+    world.handle.reload(&Settings { targets: vec![faster] }, &BTreeSet::new()).await.unwrap();
+    eventually("the second", || crm.count() == 2).await;
+}
+
+#[tokio::test]
+async fn the_gauges_of_a_changed_target_tell_of_the_lane_that_runs() {
+    let crm = Receiver::held(|n| if n < 3 { Act::Answer(500, &[], b"") } else { OK }).await;
+    let world = World::start(vec![target::Settings { concurrency: 3, ..breaking(&crm.url) }]);
+    for _ in 0..4 {
+        world.enqueue(&["crm"]);
+    }
+    eventually("three requests", || crm.count() == 3).await;
+    crm.release(3);
+    until(&world, BreakerState::Tripped).await;
+    move_on(&world, PROBE_AFTER);
+    eventually("the probe", || crm.count() == 4).await;
+    let tells = |limit: u8, breaker: u8| {
+        let page = world.registry.page();
+        page.contains(&format!(r#"hookswitch_target_concurrency_limit{{target="crm"}} {limit}"#))
+            && page
+                .contains(&format!(r#"hookswitch_target_breaker_state{{target="crm"}} {breaker}"#))
+    };
+    assert!(tells(3, 1), "{}", world.registry.page());
+
+    let changed = vec![target::Settings { concurrency: 2, ..breaking(&crm.url) }];
+    world.handle.reload(&Settings { targets: changed }, &BTreeSet::new()).await.unwrap();
+
+    assert!(tells(3, 1), "{}", world.registry.page());
+    crm.release(1_000);
+    eventually("the new lane", || tells(2, 0)).await;
+}
+
+#[tokio::test]
 async fn targets_come_change_and_go_while_the_others_run() {
     let (crm, new, bi) = (
         Receiver::held(|_| OK).await,
