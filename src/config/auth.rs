@@ -5,6 +5,7 @@ use toml::de::DeValue;
 
 use super::{
     contract::{CALLER_AUTH, TARGET_AUTH},
+    endpoint::Own,
     excerpt::shown,
     fields::{Fields, Node},
     hmac, secrets, value,
@@ -39,7 +40,7 @@ pub(super) fn of_caller(node: &Node<'_>, provider: Option<Provider>) -> Option<V
 }
 
 /// How the relay authenticates to a target.
-pub(super) fn of_target(node: &Node<'_>) -> Option<Auth> {
+pub(super) fn of_target(node: &Node<'_>, own: Own) -> Option<Auth> {
     let (kind, fields) = Fields::open_variant(node, &TARGET_AUTH)?;
     match kind {
         "bearer" => Some(Auth::Bearer(fields.get("token", secrets::sendable)?)),
@@ -49,7 +50,13 @@ pub(super) fn of_target(node: &Node<'_>) -> Option<Auth> {
             Some(Auth::Basic { username: username?, password: password? })
         }
         _ => {
-            let name = fields.get("name", value::header);
+            let name = fields.get("name", |node| {
+                let name = value::header(node)?;
+                if own.has(&name) {
+                    return node.wrong(format!("the relay sets `{name}` itself"), "name another");
+                }
+                Some(name)
+            });
             let value = fields.get("secret", secrets::sendable);
             Some(Auth::Header { name: name?, value: value? })
         }

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use http::HeaderName;
 use reqwest::Url;
 use toml::de::DeValue;
 
@@ -23,6 +24,35 @@ use crate::{
     },
     secret::Secret,
 };
+
+/// Headers that the relay sets itself, or that belong to the connection.
+const OWN_HEADERS: [&str; 13] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "te",
+    "trailer",
+    "traceparent",
+    "tracestate",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "keep-alive",
+    "expect",
+];
+
+/// The beginnings of more of them.
+const OWN_PREFIXES: [&str; 2] = ["webhook-", "hookswitch-"];
+
+/// The beginning of those that say what a body in binary content mode is.
+const BINARY_PREFIX: &str = "ce-";
+
+/// The headers of a request that are the relay's own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Own {
+    in_binary_mode: bool,
+}
 
 /// `format`, with `template` and `content_type`.
 pub(super) fn format(fields: &Fields<'_>) -> Option<Format> {
@@ -237,4 +267,21 @@ pub(super) fn addresses(fields: &Fields<'_>, url: Option<&Url>) -> Option<Addres
         );
     }
     Some(rules)
+}
+
+// === impl Own ===
+
+impl Own {
+    /// In requests of this format.
+    pub(super) fn of(format: Option<&Format>) -> Self {
+        Self { in_binary_mode: matches!(format, Some(Format::CloudEventsBinary)) }
+    }
+
+    /// Whether it is one of them.
+    pub(super) fn has(self, name: &HeaderName) -> bool {
+        let name = name.as_str();
+        OWN_HEADERS.contains(&name)
+            || OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+            || (self.in_binary_mode && name.starts_with(BINARY_PREFIX))
+    }
 }

@@ -9,7 +9,8 @@ use reqwest::Url;
 use super::{
     auth,
     contract::{BREAKER_TABLE, HTTP_ONLY, SIGN},
-    endpoint, excerpt,
+    endpoint::{self, Own},
+    excerpt,
     fields::{Fields, Node},
     retry, secrets, value,
 };
@@ -22,26 +23,6 @@ use crate::{
     route::TargetName,
     secret::{Secret, Secrets},
 };
-
-/// Headers that the relay sets itself, or that belong to the connection.
-const OWN_HEADERS: [&str; 13] = [
-    "connection",
-    "content-length",
-    "content-type",
-    "host",
-    "te",
-    "trailer",
-    "traceparent",
-    "tracestate",
-    "transfer-encoding",
-    "upgrade",
-    "user-agent",
-    "keep-alive",
-    "expect",
-];
-
-/// The beginnings of more of them.
-const OWN_PREFIXES: [&str; 2] = ["webhook-", "hookswitch-"];
 
 /// What an endpoint and a file have in common.
 #[derive(Clone, Debug)]
@@ -237,10 +218,11 @@ fn file(fields: &Fields<'_>) -> Option<Place> {
 fn http(fields: &Fields<'_>) -> Option<Http> {
     let url = fields.get("url", url);
     let calls = calls(fields);
-    let auth = fields.get("auth", auth::of_target);
-    let headers = fields.get("headers", |node| headers(node, auth.as_ref()));
-    let sign = fields.get("sign", sign);
     let format = endpoint::format(fields);
+    let own = Own::of(format.as_ref());
+    let auth = fields.get("auth", |node| auth::of_target(node, own));
+    let headers = fields.get("headers", |node| headers(node, own, auth.as_ref()));
+    let sign = fields.get("sign", sign);
     let tls = fields.written("tls").map(|node| endpoint::tls(&node, url.as_ref()));
     let addresses = endpoint::addresses(fields, url.as_ref());
     let calls = calls?;
@@ -306,7 +288,7 @@ fn is_loopback(host: &str) -> bool {
         || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn headers(node: &Node<'_>, auth: Option<&Auth>) -> Option<HeaderMap> {
+fn headers(node: &Node<'_>, own: Own, auth: Option<&Auth>) -> Option<HeaderMap> {
     let members = node.members()?;
     let count = members.len();
     let mut headers = HeaderMap::new();
@@ -316,7 +298,7 @@ fn headers(node: &Node<'_>, auth: Option<&Auth>) -> Option<HeaderMap> {
             node.reading.error(&key, format!("\"{shown}\" is not the name of a header"), "");
             continue;
         };
-        if is_own(&name) {
+        if own.has(&name) {
             node.reading.error(&key, format!("the relay sets `{name}` itself"), "remove it");
             continue;
         }
@@ -333,11 +315,6 @@ fn headers(node: &Node<'_>, auth: Option<&Auth>) -> Option<HeaderMap> {
         }
     }
     (headers.len() == count).then_some(headers)
-}
-
-fn is_own(name: &HeaderName) -> bool {
-    OWN_HEADERS.contains(&name.as_str())
-        || OWN_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
 }
 
 fn auth_header(auth: &Auth) -> HeaderName {

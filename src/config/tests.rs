@@ -562,6 +562,38 @@ fn of_many_fields_that_can_be_null_it_is_said_how_many_are_not_named() {
     assert_eq!(warnings[4].message, "and 1 more that can be null or absent");
 }
 
+// === What a target may be ===
+
+#[test]
+fn what_the_relay_sets_itself_is_neither_a_header_nor_where_a_secret_goes() {
+    let target = |lines: &str| {
+        let target = "\n[targets.new]\nurl = \"https://crm.example.com/\"\n";
+        let problems = problems(&format!("{SHIPPED}{target}{lines}"));
+        let told = problems.iter().map(|problem| problem.message.clone());
+        told.filter(|message| message.starts_with("the relay sets")).collect::<Vec<_>>()
+    };
+    let auth = |name: &str| {
+        format!(
+            "auth = {{ kind = \"header\", name = \"{name}\", secret = {{ env = \"TOKEN\" }} }}\n"
+        )
+    };
+    let binary = "format = \"cloudevents-binary\"\n";
+
+    for name in ["webhook-id", "Traceparent", "hookswitch-attempt", "host", "content-length"] {
+        let said = [format!("the relay sets `{}` itself", name.to_ascii_lowercase())];
+        assert_eq!(target(&auth(name)), said, "{name}");
+    }
+    assert_eq!(target(&auth("authorization")), [""; 0]);
+    let ce = "headers = { ce-team = \"a\" }\n";
+    assert_eq!(target(&format!("{binary}{ce}")), ["the relay sets `ce-team` itself"]);
+    assert_eq!(
+        target(&format!("{binary}{}", auth("ce-token"))),
+        ["the relay sets `ce-token` itself"]
+    );
+    assert_eq!(target(ce), [""; 0]);
+    assert_eq!(target(&auth("ce-token")), [""; 0]);
+}
+
 // === Hand-broken files ===
 
 /// Each `tests/fixtures/config/*.toml` beside what is said about it. After a change of wording,
