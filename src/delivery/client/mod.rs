@@ -24,6 +24,8 @@ use prometheus::IntCounter;
 use reqwest::Url;
 use tokio::time::{Instant, timeout_at};
 
+#[cfg(test)]
+pub(super) use self::resolve::NEVER_FOUND;
 use self::{
     failure::{BoxError, Stage, Trouble},
     plain::Plain,

@@ -6,6 +6,7 @@
 
 use std::{
     future::poll_fn,
+    io,
     pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError, Weak},
     task::{Context, Waker},
@@ -28,7 +29,10 @@ use hyper::{
 };
 use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
 use prometheus::IntCounter;
-use tokio::{net::TcpStream, time::Instant};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
 use tower::Service as _;
 
 use super::{
@@ -42,6 +46,7 @@ use crate::drain::Drain;
 #[derive(Debug)]
 pub(super) struct Plain {
     connector: HttpConnector<Resolver>,
+    connect_timeout: Duration,
     /// What is connected to.
     authority: Uri,
     method: Method,
@@ -111,6 +116,7 @@ impl Plain {
         connector.set_connect_timeout(Some(to.connect_timeout));
         Ok(Self {
             connector,
+            connect_timeout: to.connect_timeout,
             authority: format!("http://{host}").parse()?,
             method: to.method.clone(),
             path: path.parse()?,
@@ -131,7 +137,7 @@ impl Plain {
         loop {
             let (mut open, is_new) = match self.take() {
                 Some(open) => (open, false),
-                None => (self.connect().await?, true),
+                None => (self.connect_in_time().await?, true),
             };
             match open.ask(request).await {
                 Ok(response) => return Ok(Answer { plain: self, open, response }),
@@ -151,6 +157,15 @@ impl Plain {
         *request.uri_mut() = self.path.clone();
         *request.headers_mut() = headers;
         request
+    }
+
+    /// The connector's own limit is for each address, once the name is resolved.
+    async fn connect_in_time(&self) -> Result<Open, Trouble> {
+        let limit = self.connect_timeout;
+        timeout(limit, self.connect()).await.unwrap_or_else(|_elapsed| {
+            let late = format!("no connection within {limit:?}");
+            Err(Trouble::new(Stage::Connect, io::Error::new(io::ErrorKind::TimedOut, late)))
+        })
     }
 
     async fn connect(&self) -> Result<Open, Trouble> {

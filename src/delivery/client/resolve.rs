@@ -33,6 +33,10 @@ pub(super) enum ResolveError {
     Refused(#[from] Refused),
 }
 
+/// A name that a test has looked up for ever.
+#[cfg(test)]
+pub(in crate::delivery) const NEVER_FOUND: &str = "never-found.example.com";
+
 type Resolving<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
 // === impl Resolver ===
@@ -47,6 +51,10 @@ impl Resolver {
         self,
         name: String,
     ) -> Result<vec::IntoIter<SocketAddr>, ResolveError> {
+        #[cfg(test)]
+        if name == NEVER_FOUND {
+            return std::future::pending().await;
+        }
         let found = tokio::net::lookup_host((name, 0)).await.map_err(ResolveError::Unknown)?;
         let mut addresses = Vec::new();
         let mut refused = None;

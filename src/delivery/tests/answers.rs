@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::delivery::client::NEVER_FOUND;
 
 async fn met(script: fn(usize) -> Act) -> Outcome {
     attempt(&Receiver::start(script).await.url).await
@@ -103,6 +104,23 @@ async fn an_answer_under_the_cap_is_read_whole_and_its_first_bytes_kept() {
     assert_eq!(outcome.met, answered(500, None));
     assert_eq!(outcome.snippet.unwrap(), vec![b'p'; 4096]);
     assert_eq!(outcome.error, None);
+}
+
+#[tokio::test]
+async fn a_name_that_is_looked_up_for_ever_is_no_connection_within_its_time() {
+    let mut settings = http("crm", &format!("http://{NEVER_FOUND}/"));
+    if let Place::Http(http) = &mut settings.place {
+        http.connect_timeout = Duration::from_millis(20);
+    }
+    let world = World::start(vec![settings]);
+    world.enqueue(&["crm"]);
+
+    let row = world.attempted("crm", 1).await;
+
+    assert_eq!(row.attempts[0].error.as_deref(), Some("no connection within 20ms"));
+    let line =
+        r#"hookswitch_delivery_attempts_total{cause="connect",outcome="retry",target="crm"} 1"#;
+    eventually("the counter", || world.registry.page().contains(line)).await;
 }
 
 #[tokio::test]
