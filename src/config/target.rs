@@ -122,6 +122,10 @@ fn file_place(node: &Node<'_>) -> Option<Place> {
         let shown = excerpt::shown(&path.display().to_string());
         return node.wrong(format!("{shown} is a folder"), "name a file in it");
     }
+    if path.exists() && !path.is_file() {
+        let shown = excerpt::shown(&path.display().to_string());
+        return node.wrong(format!("{shown} is not a file"), "name one; \"-\" is standard output");
+    }
     Some(Place::File(path))
 }
 

@@ -3,6 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use proptest::prelude::*;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::{
     Config, Environment, Problem, Problems, Severity, contract,
@@ -592,6 +593,23 @@ fn what_the_relay_sets_itself_is_neither_a_header_nor_where_a_secret_goes() {
     );
     assert_eq!(target(ce), [""; 0]);
     assert_eq!(target(&auth("ce-token")), [""; 0]);
+}
+
+#[test]
+fn a_target_is_written_to_a_file_and_to_nothing_else_at_its_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let said = |path: &Path| {
+        problems(&format!("{SHIPPED}\n[targets.new]\nfile = {:?}\n", path.to_str().unwrap()))
+            .iter()
+            .filter(|problem| problem.message.ends_with("is not a file"))
+            .count()
+    };
+
+    assert_eq!(said(&pipe), 1);
+    assert_eq!(said(Path::new("/dev/null")), 1);
+    assert_eq!(said(&folder.path().join("events.jsonl")), 0);
 }
 
 // === Hand-broken files ===

@@ -56,8 +56,6 @@ struct Open {
     file: File,
     /// Device and inode: who it is, whatever it is called by now.
     identity: (u64, u64),
-    /// A pipe or a terminal has no disk to synchronise with.
-    on_disk: bool,
 }
 
 #[derive(Debug)]
@@ -147,9 +145,7 @@ impl Appended {
             Some(_) | None => Open::at(&self.path)?,
         };
         open.file.write_all(text)?;
-        if open.on_disk {
-            open.file.sync_data()?;
-        }
+        open.file.sync_data()?;
         // Kept only after success: what an error left behind is looked at anew.
         self.open = Some(open);
         Ok(())
@@ -164,7 +160,7 @@ impl Open {
         if let Some(parent) = parent {
             fs::create_dir_all(parent)?;
         }
-        let is_new = !path.try_exists()?;
+        let is_new = !is_file(path)?;
         let mut file =
             OpenOptions::new().read(true).append(true).create(true).mode(MODE).open(path)?;
         if is_new {
@@ -172,7 +168,7 @@ impl Open {
             File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
         }
         let metadata = file.metadata()?;
-        if metadata.is_file() && metadata.len() > 0 {
+        if metadata.len() > 0 {
             let mut last = [0_u8];
             file.read_exact_at(&mut last, metadata.len() - 1)?;
             if last != *b"\n" {
@@ -185,7 +181,7 @@ impl Open {
             }
         }
         let identity = (metadata.dev(), metadata.ino());
-        Ok(Self { file, identity, on_disk: metadata.is_file() })
+        Ok(Self { file, identity })
     }
 
     /// Whether the path still leads here: it does not after the file was rotated or removed.
@@ -194,11 +190,27 @@ impl Open {
     }
 }
 
+/// Whether there is a file; an error where there is something else. A pipe holds whoever opens it
+/// and forgets what nobody reads, and a device has no disk that an event would be safe on.
+pub(super) fn is_file(path: &Path) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => Ok(true),
+        Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(_) => Err(io::Error::other("it is a pipe or a device, not a file")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Readable by the group's tools; events name people, so not by everybody.
 const MODE: u32 = 0o640;
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
     use super::*;
 
     fn write(sink: &mut Sink, json: &str) -> io::Result<()> {
@@ -262,11 +274,20 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_an_error_and_a_device_needs_no_disk() {
-        let mut full = Sink::file("/dev/full".into());
-        assert_eq!(write(&mut full, "1").unwrap_err().kind(), io::ErrorKind::StorageFull);
+    fn what_is_not_a_file_is_an_error_and_nothing_is_written_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        // One that is open at both ends blocks nobody, and takes what is written.
+        let mut pipe = OpenOptions::new().read(true).write(true).open(&path).unwrap();
 
-        write(&mut Sink::file("/dev/null".into()), "1").unwrap();
+        assert!(write(&mut Sink::file(path.clone()), "1").is_err());
+        assert!(write(&mut Sink::file("/dev/null".into()), "1").is_err());
+
+        pipe.write_all(b"mine").unwrap();
+        let mut held = [0; 4];
+        pipe.read_exact(&mut held).unwrap();
+        assert_eq!(held, *b"mine");
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use rustix::fs::{Access, access};
 use crate::{
     delivery::{
         client::{Tls, reach},
+        file::is_file,
         target::{Http, Place, Settings},
     },
     route::TargetName,
@@ -51,7 +52,7 @@ fn trusted(http: &Http) -> Result<Tls, super::ClientError> {
 
 /// Whether lines can be appended to the file, or the file made, without doing either.
 fn appendable(path: &Path) -> io::Result<()> {
-    if path.try_exists()? {
+    if is_file(path)? {
         return OpenOptions::new().append(true).open(path).map(drop);
     }
     let here = |folder| if folder == Path::new("") { Path::new(".") } else { folder };
@@ -65,4 +66,24 @@ fn appendable(path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn lines_are_appended_to_a_file_or_one_that_can_be_made_and_to_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        // One that nobody reads would hold whoever opens it.
+        let _read = OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+
+        assert!(appendable(&pipe).is_err());
+        assert!(appendable(folder.path()).is_err());
+        assert!(appendable(&folder.path().join("a/b/events.jsonl")).is_ok());
+    }
 }
