@@ -89,6 +89,7 @@ impl Admin {
         let app = Router::new()
             .route("/metrics", get(page))
             .route_layer(middleware::from_fn_with_state(desk.clone(), guard::token))
+            .route_layer(middleware::from_fn_with_state(desk.clone(), guard::browser))
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
             .with_state(desk.clone())

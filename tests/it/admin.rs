@@ -405,6 +405,21 @@ async fn the_api_asks_for_the_token_the_host_and_json() {
     let rebound =
         client().get(&url).bearer_auth(TOKEN).header("host", "evil.example.com").send().await;
     assert_eq!(rebound.unwrap().status(), 421);
+    let page = |host: &'static str| {
+        let page = client().get(relay.admin("/metrics")).bearer_auth(TOKEN);
+        async move { page.header("host", host).send().await.unwrap().status().as_u16() }
+    };
+    assert_eq!(page("evil.example.com").await, 421);
+    assert_eq!((page("localhost:9090").await, page("127.0.0.1:9090").await), (200, 200));
+    // Beyond loopback a scraper calls it by whatever name it has there.
+    let text = Setup::new().admin("token = \"open-token\"").text();
+    let text = text.replace("[admin]\nlisten = \"127.0.0.1:0\"", "[admin]\nlisten = \"0.0.0.0:0\"");
+    let open = Setup::new();
+    let text = text.replace("hookswitch.db", "open.db");
+    let open = open.start_text(&text).await;
+    let page = format!("http://127.0.0.1:{}/metrics", open.admin_address().port());
+    let page = client().get(page).bearer_auth("open-token").header("host", "hookswitch:9090");
+    assert_eq!(page.send().await.unwrap().status(), 200);
     let preflight = client()
         .request(Method::OPTIONS, &url)
         .header("origin", "https://evil.example.com")
