@@ -55,10 +55,18 @@ impl<'a> Fields<'a> {
         entries: &'a DeTable<'a>,
         spec: &'static Table,
     ) -> Self {
-        let fields =
-            Self { reading, spec, entries, span: 0..0, path: String::new(), inherited: None };
+        let fields = Self::of_part(reading, entries, spec);
         fields.report_strangers();
         fields
+    }
+
+    /// The whole file, of which only a part is asked for: what stands beside it is passed over.
+    pub(super) fn of_part(
+        reading: &'a Reading<'a>,
+        entries: &'a DeTable<'a>,
+        spec: &'static Table,
+    ) -> Self {
+        Self { reading, spec, entries, span: 0..0, path: String::new(), inherited: None }
     }
 
     /// The table that `node` is, or a problem.

@@ -124,7 +124,7 @@ impl Whereabouts {
         let reading = Reading::new(environment);
         let readable = document.without_broken_lines(&reading);
         let (tree, masks) = document.parse(&readable, &reading);
-        let root = Fields::of_root(&reading, &tree, &ROOT);
+        let root = Fields::of_part(&reading, &tree, &ROOT);
         let (admin, store) = (root.get("admin", admin::read), root.get("store", store::read));
         let found = admin.zip(store).map(|(admin, store)| Self { admin, store: store.settings });
         let (found, _) = document.conclude(found, &reading.into_findings(), &masks)?;
