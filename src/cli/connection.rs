@@ -1,9 +1,15 @@
 //! Whom a verb asks: the running relay by its admin API, else the store, opened for reading only.
 //!
+//! The relay is looked for where the lock beside its store says it is, then where relay.toml says.
+//!
 //! Both answer the same questions with the same JSON: without a relay the API answers from the
 //! store in this process. What would change something then says that no relay runs.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use axum::{Router, body::Body};
 use bytes::Bytes;
@@ -12,11 +18,12 @@ use hookswitch::{
     clock::Clock,
     config::{Environment, Whereabouts},
     drain::Drain,
+    listen::Tls,
     metrics::Metrics,
+    secret::Secrets,
     store::sqlite::{OpenError, Sqlite},
 };
 use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
-use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -38,7 +45,7 @@ pub(super) struct Address {
     #[command(flatten)]
     path: ConfigPath,
     /// The admin address of the relay, such as `http://10.0.0.5:9090`; else that of relay.toml.
-    #[arg(long, env = "HOOKSWITCH_URL", value_name = "URL")]
+    #[arg(long, env = "HOOKSWITCH_URL", value_name = "URL", value_parser = url)]
     url: Option<String>,
     /// The admin token; else that of relay.toml.
     #[arg(long, env = "HOOKSWITCH_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
@@ -49,7 +56,7 @@ pub(super) struct Address {
 #[derive(Debug)]
 pub(super) enum Peer {
     /// A relay that runs.
-    Relay { client: reqwest::Client, url: String, token: Option<Vec<u8>> },
+    Relay(Relay),
     /// The API over a store of this machine, while no relay runs.
     Store(Box<Router>),
 }
@@ -63,14 +70,39 @@ pub(super) enum Need {
     Write,
 }
 
-/// Where a relay may be, by relay.toml.
+/// A relay, and how it is asked.
+#[derive(Debug)]
+pub(super) struct Relay {
+    client: reqwest::Client,
+    url: String,
+    /// Any of them may be the one it takes: the list of relay.toml may have changed since it read
+    /// it.
+    tokens: Vec<Vec<u8>>,
+    /// The one to begin with.
+    taken: AtomicUsize,
+}
+
+/// Where a relay may be, the likeliest place first.
+struct Places {
+    likely: Vec<Place>,
+    tokens: Vec<Vec<u8>>,
+    settings: hookswitch::store::Settings,
+}
+
+/// One place, and the fingerprint of what it shows when it speaks TLS.
+#[derive(PartialEq, Eq)]
 struct Place {
     url: String,
-    /// What it shows when it speaks TLS.
-    certificate: Option<CertificateDer<'static>>,
-    token: Option<Vec<u8>>,
-    store: PathBuf,
-    settings: hookswitch::store::Settings,
+    certificate: Option<[u8; 32]>,
+}
+
+/// What came of looking for somebody at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Somebody,
+    Nobody,
+    /// Somebody who shows another certificate.
+    Stranger,
 }
 
 /// How long an answer may take: a page takes milliseconds, a step of a redrive one commit.
@@ -96,28 +128,31 @@ impl Connection {
 impl Address {
     /// Finds whoever answers, and says so when it is not the relay.
     pub(super) async fn open(&self, need: Need) -> Result<Peer, Exit> {
-        let token = self.token.as_ref().map(|token| token.as_bytes().to_vec());
+        let own = self.token.as_ref().map(|token| token.as_bytes().to_vec());
         if let Some(url) = &self.url {
-            let url = url.trim_end_matches('/').to_owned();
-            let peer = Peer::Relay { client: client()?, url, token };
-            return if peer.is_there().await { Ok(peer) } else { Err(peer.closed()) };
+            let relay = Relay::new(url, None, own.into_iter().collect())?;
+            return match relay.look().await {
+                Found::Nobody => Err(relay.closed()),
+                _ => Ok(Peer::Relay(relay)),
+            };
         }
-        let place = self.place()?;
-        let token = token.or(place.token);
-        let client = client_of(place.certificate)?;
-        let peer = Peer::Relay { client, url: place.url, token };
-        if peer.is_there().await {
-            return Ok(peer);
-        }
+        let Places { likely, tokens, settings } = self.places()?;
+        let tokens = own.map_or(tokens, |own| vec![own]);
+        let (nobody, settings) = match reached(likely, tokens, &settings).await? {
+            Ok(relay) => return Ok(Peer::Relay(relay)),
+            Err(nobody) => (nobody, settings),
+        };
         if need == Need::Write {
-            return Err(peer.closed());
+            eprintln!(
+                "error: {nobody}; start it with `hookswitch serve`, or name another with --url"
+            );
+            return Err(Exit::NoRelay);
         }
-        let store = Sqlite::open_to_read(&place.settings, Clock::system()).map_err(|error| {
+        let store = Sqlite::open_to_read(&settings, Clock::system()).map_err(|error| {
             eprintln!("error: {error}");
             store_exit(&error)
         })?;
-        let at = place.store.display();
-        eprintln!("no relay answers at {}: reading the store {at}", peer.url());
+        eprintln!("{nobody}: reading the store {}", settings.path.display());
         let desk = admin::Desk {
             clock: Clock::system(),
             metrics: Metrics::new(),
@@ -132,51 +167,85 @@ impl Address {
 
     /// What `/readyz`, or `/healthz`, says.
     async fn health(&self, live: bool) -> Result<(StatusCode, String), Exit> {
-        let (url, certificate) = match &self.url {
-            Some(url) => (url.trim_end_matches('/').to_owned(), None),
-            None => self.place().map(|place| (place.url, place.certificate))?,
+        let relay = if let Some(url) = &self.url {
+            Relay::new(url, None, Vec::new())?
+        } else {
+            let Places { likely, settings, .. } = self.places()?;
+            reached(likely, Vec::new(), &settings).await?.map_err(|nobody| {
+                eprintln!("error: {nobody}");
+                Exit::NoRelay
+            })?
         };
         let path = if live { "healthz" } else { "readyz" };
         let asked = async {
-            let answer = client_of(certificate)?.get(format!("{url}/{path}")).send().await;
-            let answer = answer.map_err(|_| Exit::NoRelay)?;
-            Ok((answer.status(), answer.text().await.map_err(|_| Exit::NoRelay)?))
+            let answer = relay.client.get(format!("{}/{path}", relay.url)).send().await?;
+            Ok((answer.status(), answer.text().await?))
         };
-        asked.await.inspect_err(|exit| {
-            if *exit == Exit::NoRelay {
-                eprintln!("error: no relay answers at {url}");
-            }
+        asked.await.map_err(|_: reqwest::Error| {
+            eprintln!("error: no relay answers at {}", relay.url);
+            Exit::NoRelay
         })
     }
 
-    /// The address of `[admin]`; with port 0, what the lock beside the store says.
-    fn place(&self) -> Result<Place, Exit> {
+    /// Where the lock beside the store says that the relay is asked, then the address of `[admin]`:
+    /// relay.toml may have changed since the relay read it.
+    fn places(&self) -> Result<Places, Exit> {
         let config = whereabouts(&self.path).inspect_err(|_| {
             eprintln!("a relay that runs can also be named by --url and --token");
         })?;
-        let mut listen = config.admin.listen;
+        let admin = config.admin;
+        let mut likely = Vec::new();
+        if let Some(holder) = Sqlite::holder(&config.store.path) {
+            likely.push(Place::at(holder.admin, holder.certificate));
+        }
+        let written = Place::at(admin.listen, admin.tls.as_ref().map(Tls::fingerprint));
+        if admin.listen.port() != 0 && !likely.contains(&written) {
+            likely.push(written);
+        }
+        let tokens = admin.token.iter().flat_map(Secrets::iter);
+        let tokens = tokens.map(|token| token.expose().to_vec()).collect();
+        Ok(Places { likely, tokens, settings: config.store })
+    }
+}
+
+/// The relay at the first of these places where there is one; else, in words, that there is none.
+async fn reached(
+    places: Vec<Place>,
+    tokens: Vec<Vec<u8>>,
+    store: &hookswitch::store::Settings,
+) -> Result<Result<Relay, String>, Exit> {
+    let mut nobody = format!("no relay runs on the store {}", store.path.display());
+    let mut stranger = None;
+    for Place { url, certificate } in places {
+        let relay = Relay::new(&url, certificate, tokens.clone())?;
+        match relay.look().await {
+            Found::Somebody => return Ok(Ok(relay)),
+            Found::Nobody => nobody = format!("no relay answers at {url}"),
+            Found::Stranger => stranger = Some(url),
+        }
+    }
+    let Some(url) = stranger else { return Ok(Err(nobody)) };
+    let pid = Sqlite::holder(&store.path).map(|holder| holder.pid.to_string());
+    eprintln!(
+        "error: what answers at {url} shows another certificate than relay.toml names; have the \
+         relay read it again: kill -HUP {}",
+        pid.as_deref().unwrap_or("<pid>")
+    );
+    Err(Exit::NoRelay)
+}
+
+// === impl Place ===
+
+impl Place {
+    fn at(mut listen: SocketAddr, certificate: Option<[u8; 32]>) -> Self {
         if listen.ip().is_unspecified() {
             listen.set_ip(match listen {
-                std::net::SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-                std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+                SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
             });
         }
-        if listen.port() == 0 {
-            listen = Sqlite::admin_of_holder(&config.store.path).unwrap_or(listen);
-        }
-        let token = config
-            .admin
-            .token
-            .and_then(|tokens| tokens.iter().next().map(|token| token.expose().to_vec()));
-        let tls = config.admin.tls;
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        Ok(Place {
-            url: format!("{scheme}://{listen}"),
-            certificate: tls.and_then(|tls| tls.certificate().cloned()),
-            token,
-            store: config.store.path.clone(),
-            settings: config.store,
-        })
+        let scheme = if certificate.is_some() { "https" } else { "http" };
+        Self { url: format!("{scheme}://{listen}"), certificate }
     }
 }
 
@@ -228,19 +297,47 @@ impl Peer {
     ) -> Result<(StatusCode, Bytes), Exit> {
         let path = format!("/api/v1{path}");
         match self {
-            Self::Relay { .. } => self.send(method, &path, body).await,
+            Self::Relay(relay) => relay.send(method, &path, body).await,
             Self::Store(router) => answer_of(router, method, &path, body).await,
         }
     }
+}
 
+// === impl Relay ===
+
+impl Relay {
+    fn new(url: &str, certificate: Option<[u8; 32]>, tokens: Vec<Vec<u8>>) -> Result<Self, Exit> {
+        let (client, taken) = (client_of(certificate)?, AtomicUsize::default());
+        Ok(Self { client, url: url.to_owned(), tokens, taken })
+    }
+
+    /// Asks with each token in turn until one is taken: what is refused for its token is not done.
     async fn send(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
     ) -> Result<(StatusCode, Bytes), Exit> {
-        let Self::Relay { client, url, token } = self else { return Err(Exit::Failed) };
-        let mut request = client.request(method, format!("{url}{path}"));
+        let mut turn = self.taken.load(Ordering::Relaxed);
+        loop {
+            let answer = self.send_once(&method, path, body, self.tokens.get(turn)).await?;
+            if answer.0 != StatusCode::UNAUTHORIZED || turn + 1 >= self.tokens.len() {
+                self.taken.store(turn, Ordering::Relaxed);
+                return Ok(answer);
+            }
+            turn += 1;
+        }
+    }
+
+    async fn send_once(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+        token: Option<&Vec<u8>>,
+    ) -> Result<(StatusCode, Bytes), Exit> {
+        let url = &self.url;
+        let mut request = self.client.request(method.clone(), format!("{url}{path}"));
         if let Some(token) = token {
             request = request.bearer_auth(String::from_utf8_lossy(token));
         }
@@ -261,26 +358,33 @@ impl Peer {
     }
 
     /// Whether anybody accepts connections there.
-    async fn is_there(&self) -> bool {
-        let Self::Relay { client, url, .. } = self else { return true };
-        let asked = client.get(format!("{url}/healthz")).send().await;
-        !asked.is_err_and(|error| error.is_connect() || error.is_builder())
+    async fn look(&self) -> Found {
+        match self.client.get(format!("{}/healthz", self.url)).send().await {
+            Err(error) if trust::is_other(&error) => Found::Stranger,
+            Err(error) if error.is_connect() || error.is_builder() => Found::Nobody,
+            _ => Found::Somebody,
+        }
     }
 
     fn closed(&self) -> Exit {
         eprintln!(
             "error: no relay answers at {}; start it with `hookswitch serve`, or name another with \
              --url",
-            self.url()
+            self.url
         );
         Exit::NoRelay
     }
+}
 
-    fn url(&self) -> &str {
-        match self {
-            Self::Relay { url, .. } => url,
-            Self::Store(_) => "the store",
-        }
+/// An address with its scheme.
+fn url(text: &str) -> Result<String, String> {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    if !matches!(scheme.as_deref(), Some("http" | "https")) {
+        return Err("write it with http:// or https://".to_owned());
+    }
+    match reqwest::Url::parse(text) {
+        Ok(_) => Ok(text.trim_end_matches('/').to_owned()),
+        Err(why) => Err(why.to_string()),
     }
 }
 
@@ -334,13 +438,22 @@ fn refused(status: StatusCode, body: &[u8]) -> Exit {
         StatusCode::UNAUTHORIZED => {
             eprintln!(
                 "error: the relay refuses the token; give it with --token or \
-                 HOOKSWITCH_ADMIN_TOKEN, or in [admin] of relay.toml"
+                 HOOKSWITCH_ADMIN_TOKEN, or in [admin] of relay.toml, which the relay reads at its \
+                 start and when it is told to: kill -HUP <pid>"
             );
             Exit::Forbidden
         }
         StatusCode::NOT_FOUND => {
             eprintln!("error: {detail}");
             Exit::NotFound
+        }
+        _ if problem["reason"] == "unknown_target" || problem["reason"] == "unknown_source" => {
+            eprintln!("error: {detail}");
+            Exit::NotFound
+        }
+        _ if problem["reason"] == "invalid_config" => {
+            eprintln!("error: {detail}; the relay goes on with what it had");
+            Exit::Config
         }
         _ if problem["reason"] == "read_only" => {
             eprintln!("error: {detail}; start the relay with `hookswitch serve`");
@@ -373,7 +486,7 @@ pub(super) fn client() -> Result<reqwest::Client, Exit> {
 }
 
 /// The same, which trusts no listener of TLS but one with this certificate, if there is one.
-fn client_of(certificate: Option<CertificateDer<'static>>) -> Result<reqwest::Client, Exit> {
+fn client_of(certificate: Option<[u8; 32]>) -> Result<reqwest::Client, Exit> {
     // A second installation is refused, and the first is the same.
     drop(rustls::crypto::ring::default_provider().install_default());
     let mut builder = reqwest::Client::builder();

@@ -75,3 +75,41 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
         _ => Exit::Usage.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every code of the enum, read where it is written: no list to forget one in.
+    fn codes() -> Vec<u8> {
+        let arms = include_str!("exit.rs").lines().filter_map(|line| {
+            line.trim().strip_prefix("Self::")?.split_once(" => ")?.1.strip_suffix(',')
+        });
+        arms.map(|code| code.parse().unwrap()).collect()
+    }
+
+    /// The numbers that begin the entries of a table or a list.
+    fn listed<'t>(entries: impl Iterator<Item = &'t str>) -> Vec<u8> {
+        let number = |entry: &str| entry.split_whitespace().next()?.parse().ok();
+        entries.filter_map(number).collect()
+    }
+
+    #[test]
+    fn the_help_the_guide_and_the_readme_name_the_codes_there_are() {
+        let codes = codes();
+        assert!(codes.len() > 10 && codes.contains(&Exit::Interrupted.code()), "{codes:?}");
+        let described = include_str!("exit.rs").lines().filter_map(|line| {
+            line.trim().strip_prefix("/// ")?.split_once(": ").map(|(code, _)| code)
+        });
+        assert_eq!(listed(described), codes);
+
+        let help = Exit::HELP.trim_start_matches("Exit codes: ").split(" \u{b7} ");
+        assert_eq!(listed(help), codes);
+        let guide = include_str!("../docs/guide.md").split("| exit code |").nth(1).unwrap();
+        let guide = guide.lines().skip(2).take_while(|line| line.starts_with('|'));
+        assert_eq!(listed(guide.map(|line| line.trim_start_matches("| "))), codes);
+        let readme = include_str!("../../README.md").split("Exit codes: ").nth(1).unwrap();
+        let readme = listed(readme.split(';').next().unwrap().split(" \u{b7} "));
+        assert!(readme.len() > 5 && readme.iter().all(|code| codes.contains(code)), "{readme:?}");
+    }
+}

@@ -1,8 +1,9 @@
-//! Whom the command line trusts at the admin listener: the certificate that relay.toml names, and
-//! no other, whatever name or address the listener is reached by.
+//! Whom the command line trusts at the admin listener: the certificate that the relay said it shows,
+//! or that relay.toml names, and no other, whatever name or address the listener is reached by.
 
 use std::sync::Arc;
 
+use hookswitch::listen;
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -10,21 +11,30 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-/// Exactly this certificate.
+/// Exactly the certificate of this fingerprint.
 #[derive(Debug)]
 struct Pinned {
-    certificate: CertificateDer<'static>,
+    fingerprint: [u8; 32],
     provider: Arc<CryptoProvider>,
 }
 
-/// TLS that ends at whoever has the key of `certificate`.
-pub(super) fn only(certificate: CertificateDer<'static>) -> Result<ClientConfig, Error> {
+/// TLS that ends at whoever has the key of the certificate of this fingerprint.
+pub(super) fn only(fingerprint: [u8; 32]) -> Result<ClientConfig, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let pinned = Pinned { certificate, provider: Arc::clone(&provider) };
+    let pinned = Pinned { fingerprint, provider: Arc::clone(&provider) };
     let builder =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(pinned)).with_no_client_auth())
 }
+
+/// Whether it failed because another certificate was shown.
+pub(super) fn is_other(error: &dyn std::error::Error) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .any(|error| error.to_string().contains(OTHER))
+}
+
+/// What the handshake ends with then; it comes back in the words of the client.
+const OTHER: &str = "another certificate is shown";
 
 // === impl Pinned ===
 
@@ -37,10 +47,10 @@ impl ServerCertVerifier for Pinned {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if *shown == self.certificate {
+        if listen::fingerprint(shown) == self.fingerprint {
             return Ok(ServerCertVerified::assertion());
         }
-        Err(Error::General("the relay shows another certificate than relay.toml names".to_owned()))
+        Err(Error::General(OTHER.to_owned()))
     }
 
     fn verify_tls12_signature(

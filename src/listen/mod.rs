@@ -32,7 +32,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tower::{Service, ServiceExt as _};
 
-pub use tls::{Security, Tls, TlsError};
+pub use tls::{Security, Tls, TlsError, fingerprint};
 
 use self::activity::Activity;
 use crate::drain::Drain;

@@ -3,9 +3,9 @@
 use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwapOption;
+use ring::digest::{SHA256, digest};
 use rustls::{
     ServerConfig,
-    pki_types::CertificateDer,
     server::ResolvesServerCert,
     sign::{CertifiedKey, SingleCertAndKey},
 };
@@ -17,7 +17,8 @@ pub(super) const H2: &[u8] = b"h2";
 #[derive(Clone)]
 pub struct Tls {
     config: Arc<ServerConfig>,
-    certificate: Option<CertificateDer<'static>>,
+    /// The SHA-256 of the certificate.
+    fingerprint: [u8; 32],
 }
 
 /// TLS, or none, of one listener. Cloning shares it.
@@ -34,7 +35,8 @@ pub struct TlsError(#[from] rustls::Error);
 impl Tls {
     /// TLS 1.2 and 1.3, HTTP/2 before HTTP/1.1.
     pub fn new(pair: Arc<CertifiedKey>) -> Result<Self, TlsError> {
-        let certificate = pair.cert.first().cloned();
+        let shown = pair.cert.first().map_or(&[][..], |certificate| certificate.as_ref());
+        let fingerprint = fingerprint(shown);
         let provider = rustls::crypto::ring::default_provider();
         let resolver: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(pair));
         let mut config = ServerConfig::builder_with_provider(provider.into())
@@ -42,13 +44,20 @@ impl Tls {
             .with_no_client_auth()
             .with_cert_resolver(resolver);
         config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), certificate })
+        Ok(Self { config: Arc::new(config), fingerprint })
     }
 
-    /// The certificate that is shown, without those behind it.
-    pub fn certificate(&self) -> Option<&CertificateDer<'static>> {
-        self.certificate.as_ref()
+    /// By what the certificate that is shown is known.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.fingerprint
     }
+}
+
+/// The SHA-256 of a certificate.
+pub fn fingerprint(certificate: &[u8]) -> [u8; 32] {
+    let mut fingerprint = [0; 32];
+    fingerprint.copy_from_slice(digest(&SHA256, certificate).as_ref());
+    fingerprint
 }
 
 impl fmt::Debug for Tls {

@@ -29,7 +29,7 @@ use crate::{
     route::{Routes, TargetName},
     store::{
         Store,
-        sqlite::{OpenError, Sqlite},
+        sqlite::{Note, OpenError, Sqlite},
         tidy,
     },
 };
@@ -39,6 +39,8 @@ use crate::{
 pub struct Relay {
     listeners: Listeners,
     store: Arc<dyn Store>,
+    /// Where the verbs look for this relay; none where the store is the caller's.
+    note: Option<Note>,
     config: Config,
     again: Again,
     clock: Clock,
@@ -141,14 +143,16 @@ impl Relay {
         // First the store: a second relay on it is told who has it, not that a port is in use.
         let held = Sqlite::hold(&config.store)?;
         let listeners = Listeners::bind(&config).await?;
-        let admin = Some(listeners.addresses().admin);
-        let store = Sqlite::open_held(held, &config.store, clock.clone(), &metrics, admin)?;
+        let note = held.note();
+        reload::keep_note(&note, listeners.addresses().admin, &config);
+        let store = Sqlite::open_held(held, &config.store, clock.clone(), &metrics)?;
         let sources: Vec<SourceName> =
             config.ingest.sources.iter().map(|source| source.name.clone()).collect();
         let targets: Vec<TargetName> =
             config.delivery.targets.iter().map(|target| target.name.clone()).collect();
         store.declare(&sources, &targets);
-        Ok(Self::assemble(config, listeners, store, clock, metrics))
+        let relay = Self::assemble(config, listeners, store, clock, metrics);
+        Ok(Self { note: Some(note), ..relay })
     }
 
     /// A relay on a store of the caller's.
@@ -159,7 +163,7 @@ impl Relay {
         clock: Clock,
         metrics: Metrics,
     ) -> Self {
-        Self { listeners, store, config, again: Again::default(), clock, metrics }
+        Self { listeners, store, note: None, config, again: Again::default(), clock, metrics }
     }
 
     /// The same relay, which can be told to read its configuration again: by whoever notifies
@@ -176,7 +180,7 @@ impl Relay {
 
     /// Runs until `shutdown` resolves, then drains.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Ended, StartError> {
-        let Self { listeners, store, config, again, clock, metrics } = self;
+        let Self { listeners, store, note, config, again, clock, metrics } = self;
         describe_build(&metrics, &clock);
         let shutdown_grace = config.shutdown_grace;
         let (callbacks, deliveries, operators) = (Drain::new(), Drain::new(), Drain::new());
@@ -204,6 +208,7 @@ impl Relay {
                 token: token.clone(),
                 security: security.clone(),
                 bound,
+                note,
                 drain: deliveries.clone(),
             },
             series: Series::new(&metrics, &clock),

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeSet,
+    net::SocketAddr,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -19,11 +20,11 @@ use crate::{
     drain::Drain,
     event::SourceName,
     ingest::{self, Rereader},
-    listen::Security,
+    listen::{Security, Tls},
     metrics::Metrics,
     relay::Addresses,
     route::{Routes, TargetName},
-    store::{Store, StoreError},
+    store::{Store, StoreError, sqlite::Note},
 };
 
 /// Reads the configuration anew, its secrets and files with it. It may block.
@@ -51,6 +52,8 @@ pub(super) struct Rooms {
     pub(super) security: Security,
     /// Where the relay really listens, whatever the file says by now.
     pub(super) bound: Addresses,
+    /// Where the verbs look for this relay.
+    pub(super) note: Option<Note>,
     /// Where the work of a reload runs.
     pub(super) drain: Drain,
 }
@@ -194,6 +197,9 @@ impl Reloader {
         self.rooms.ingest.change(next.ingest.clone(), Routes::new(next.routes.clone()));
         self.rooms.token.change(next.admin.token.clone());
         self.rooms.security.change(next.admin.tls.as_ref());
+        if let Some(note) = &self.rooms.note {
+            keep_note(note, self.rooms.bound.admin, &next);
+        }
 
         // Counted again: callbacks may have been routed to a target until it was gone.
         let mut orphaned = self.rooms.orphans(&known);
@@ -282,6 +288,14 @@ impl Rooms {
             next.admin.token.clone_from(&before.admin.token);
             changes.needs_restart.push("admin.token".to_owned());
         }
+    }
+}
+
+/// Says beside the store how the relay is asked, whatever relay.toml says by then. Without it the
+/// verbs go by relay.toml.
+pub(super) fn keep_note(note: &Note, admin: SocketAddr, config: &Config) {
+    if let Err(error) = note.tell(admin, config.admin.tls.as_ref().map(Tls::fingerprint)) {
+        tracing::warn!(%error, "the lock of the store does not say where the relay is asked");
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Output, Stdio},
     time::Duration,
@@ -334,7 +335,7 @@ async fn without_a_relay_the_store_is_read_and_what_would_change_it_is_refused()
     assert_eq!(serde_json::from_str::<Value>(&out(&read)).unwrap(), running, "the same answer");
     let said = err(&read);
     assert!(
-        said.starts_with("no relay answers at") && said.contains("reading the store"),
+        said.starts_with("no relay runs on the store") && said.contains("reading the store"),
         "{said}"
     );
     let id = running["events"][0]["id"].as_str().unwrap();
@@ -365,6 +366,9 @@ async fn without_a_relay_the_store_is_read_and_what_would_change_it_is_refused()
 #[tokio::test]
 async fn each_way_to_be_refused_is_one_line_with_its_own_code() {
     let setup = Setup::new().admin("token = \"right-token\"");
+    let lines = setup.folder().join("erp.jsonl");
+    let setup = setup.table("[targets.crm]\nfile = \"-\"");
+    let setup = setup.table(&format!("[targets.erp]\nfile = {lines:?}"));
     let config = write_config(&setup.folder(), &setup.text());
     let folder = setup.folder();
     let nothing = run(&folder, &["events", "ls"]).await;
@@ -378,7 +382,13 @@ async fn each_way_to_be_refused_is_one_line_with_its_own_code() {
         (&["targets", "--url", "http://127.0.0.1:1"], 68, "--url"),
         (&["healthcheck", "--url", "http://127.0.0.1:1"], 68, "no relay answers"),
         (&["events", "show", "01938a1e-0000-7000-8000-000000000000"], 66, "no event"),
-        (&["events", "ls", "--source", "nobody"], 1, "no such source"),
+        (&["events", "ls", "--source", "nobody"], 66, "there is no source nobody; there is calls"),
+        (
+            &["dead", "redrive", "--target", "gnoe"],
+            66,
+            "there is no target gnoe; there are crm, erp",
+        ),
+        (&["targets", "--url", "10.0.0.5:9090"], 64, "write it with http:// or https://"),
         (&["dead", "redrive"], 64, "--all"),
         (&["send", "12x"], 64, "11x"),
         (&["events", "ls", "--config", "nowhere.toml"], 78, "nowhere.toml"),
@@ -389,6 +399,13 @@ async fn each_way_to_be_refused_is_one_line_with_its_own_code() {
         assert!(!err(&refused).contains("right-token"));
     }
     assert_eq!(run(&folder, &["healthcheck"]).await.status.code(), Some(0));
+    write_config(&folder, &format!("{}\n[servre]\n", setup.text()));
+    let refused = run(&folder, &["reload"]).await;
+    assert_eq!(refused.status.code(), Some(78), "{}", err(&refused));
+    let said = err(&refused);
+    assert!(said.contains("did you mean `server`?"), "{said}");
+    assert!(said.ends_with("; the relay goes on with what it had\n"), "{said}");
+    write_config(&folder, &setup.text());
     relay.terminate().await;
 
     rusqlite::Connection::open(setup.store_path())
@@ -400,6 +417,75 @@ async fn each_way_to_be_refused_is_one_line_with_its_own_code() {
         assert_eq!(newer.status.code(), Some(74), "{}", err(&newer));
         assert!(err(&newer).contains("4711"), "{}", err(&newer));
     }
+}
+
+#[tokio::test]
+async fn a_verb_reaches_the_relay_whatever_became_of_relay_toml_since_it_read_it() {
+    let setup = Setup::new().admin("token = \"first-token\"");
+    let folder = setup.folder();
+    let relay = Process::serve(&write_config(&folder, &setup.text())).await;
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (pem, key) = (folder.join("relay.pem"), folder.join("relay.key"));
+    fs::write(&pem, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let tls = format!("tls = {{ cert = {pem:?}, key = {key:?} }}");
+
+    let listen = "[admin]\nlisten = \"127.0.0.1:";
+    let elsewhere = setup.text().replace(&format!("{listen}0"), &format!("{listen}1"));
+    assert_ne!(elsewhere, setup.text());
+    let secured = setup.text().replace("token =", &format!("{tls}\ntoken ="));
+    let rotated = setup.text().replace("\"first-token\"", "[\"second-token\", \"first-token\"]");
+    for text in [&elsewhere, &secured, &rotated] {
+        write_config(&folder, text);
+        let listed = run(&folder, &["targets"]).await;
+        assert!(listed.status.success() && listed.stderr.is_empty(), "{}\n{text}", err(&listed));
+    }
+    write_config(&folder, &secured);
+    for _ in 0..2 {
+        let reloaded = run(&folder, &["reload"]).await;
+        assert!(reloaded.status.success(), "{}", err(&reloaded));
+    }
+    // The relay speaks TLS now; relay.toml says again that it does not.
+    write_config(&folder, &elsewhere);
+    let listed = run(&folder, &["targets"]).await;
+    assert!(listed.status.success() && listed.stderr.is_empty(), "{}", err(&listed));
+    let lock = fs::metadata(folder.join("hookswitch.db.lock")).unwrap();
+    assert_eq!(lock.permissions().mode() & 0o777, 0o600);
+    let other = setup.text().replace("first-token", "third-token");
+    write_config(&folder, &other);
+    let refused = run(&folder, &["reload"]).await;
+    assert_eq!(refused.status.code(), Some(77), "{}", err(&refused));
+    assert!(err(&refused).contains("kill -HUP"), "{}", err(&refused));
+    relay.kill().await;
+
+    // What a relay that was killed noted leads nowhere.
+    write_config(&folder, &setup.text());
+    let refused = run(&folder, &["reload"]).await;
+    assert_eq!(refused.status.code(), Some(68), "{}", err(&refused));
+    let relay = Process::serve(&folder.join("relay.toml")).await;
+    assert!(run(&folder, &["targets"]).await.status.success());
+    relay.terminate().await;
+    let refused = run(&folder, &["reload"]).await;
+    let store = setup.store_path();
+    let said = format!("error: no relay runs on the store {}; start it", store.display());
+    assert!(err(&refused).starts_with(&said), "{}", err(&refused));
+}
+
+#[tokio::test]
+async fn a_slip_elsewhere_in_relay_toml_keeps_no_verb_from_the_relay() {
+    let setup = Setup::new();
+    let folder = setup.folder();
+    let relay = Process::serve(&write_config(&folder, &setup.text())).await;
+
+    write_config(&folder, &format!("{}\n[[rotues]]\nto = []\n", setup.text()));
+    let listed = run(&folder, &["targets"]).await;
+    write_config(&folder, &setup.text().replace("[admin]", "[admin]\nlisen = 5"));
+    let misspelt = run(&folder, &["targets"]).await;
+
+    assert!(listed.status.success() && listed.stderr.is_empty(), "{}", err(&listed));
+    assert_eq!(misspelt.status.code(), Some(78), "{}", err(&misspelt));
+    relay.terminate().await;
 }
 
 #[tokio::test]

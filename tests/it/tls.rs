@@ -120,18 +120,39 @@ async fn a_reload_shows_the_new_certificate_and_a_broken_one_changes_nothing() {
     assert!(said.contains("not reloaded"), "{said}");
     assert!(reaches(&new, &url).await && reaches(&new, &ready).await);
 
-    // A command finds the relay by relay.toml, and trusts the certificate that stands there only.
+    // A command trusts the certificate that the relay said it shows, whatever stands in relay.toml.
     let verb = async || {
         let mut command = Process::command();
         command.args(["targets", "--config"]).arg(&config);
         within("a verb", command.output()).await.unwrap()
     };
     certify(&folder);
-    let told = String::from_utf8(verb().await.stderr).unwrap();
-    assert!(told.contains("no relay answers"), "{told}");
+    let told = verb().await;
+    assert!(told.status.success() && told.stderr.is_empty(), "{told:?}");
     relay.hang_up().await;
     let told = verb().await;
     assert!(told.status.success() && told.stderr.is_empty(), "{told:?}");
+
+    // Where nothing is said, it goes by relay.toml, and tells a stranger from nobody.
+    let lock = folder.join("hookswitch.db.lock");
+    let note = fs::read_to_string(&lock).unwrap();
+    fs::write(&lock, note.replace("certificate", "something")).unwrap();
+    fs::write(
+        &config,
+        text.replacen("127.0.0.1:0", "127.0.0.1:1", 1).replacen(
+            "127.0.0.1:0",
+            &relay.admin.to_string(),
+            1,
+        ),
+    )
+    .unwrap();
+    let told = verb().await;
+    assert!(told.status.success() && told.stderr.is_empty(), "{told:?}");
+    certify(&folder);
+    let told = verb().await;
+    let said = String::from_utf8(told.stderr).unwrap();
+    assert_eq!(told.status.code(), Some(68), "{said}");
+    assert!(said.contains("another certificate") && said.contains("kill -HUP"), "{said}");
     relay.terminate().await;
 }
 

@@ -115,22 +115,44 @@ pub(super) fn cursor(text: Option<&str>) -> Result<Option<i64>, Problem> {
 /// A target that is, or was, in relay.toml: a filter that names another is a slip.
 pub(super) fn target(desk: &Desk, name: Option<&str>) -> Result<Option<TargetName>, Problem> {
     let Some(name) = name else { return Ok(None) };
-    let name = TargetName::new(name);
-    if desk.store.totals().deliveries.contains_key(&name) {
+    let (name, known) = (TargetName::new(name), desk.store.totals().deliveries);
+    if known.contains_key(&name) {
         return Ok(Some(name));
     }
-    Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_target", "there is no such target"))
+    Err(unknown("unknown_target", "target", name.as_str(), known.keys().map(TargetName::as_str)))
 }
 
 /// The same of a source.
 pub(super) fn source(desk: &Desk, name: Option<&str>) -> Result<Option<SourceName>, Problem> {
     let Some(name) = name else { return Ok(None) };
-    let name = SourceName::new(name);
-    if desk.store.totals().events.contains_key(&name) {
+    let (name, known) = (SourceName::new(name), desk.store.totals().events);
+    if known.contains_key(&name) {
         return Ok(Some(name));
     }
-    Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unknown_source", "there is no such source"))
+    Err(unknown("unknown_source", "source", name.as_str(), known.keys().map(SourceName::as_str)))
 }
+
+fn unknown<'k>(
+    reason: &'static str,
+    what: &str,
+    name: &str,
+    known: impl ExactSizeIterator<Item = &'k str>,
+) -> Problem {
+    let left = known.len().saturating_sub(NAMES_MAX);
+    let mut known: Vec<String> = known.take(NAMES_MAX).map(str::to_owned).collect();
+    if left > 0 {
+        known.push(format!("{left} more"));
+    }
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    let verb = if known.contains(", ") { "there are" } else { "there is" };
+    // What was asked for may be anything.
+    let name: String = name.escape_debug().take(64).collect();
+    let detail = format!("there is no {what} {name}; {verb} {known}");
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, reason, detail)
+}
+
+/// Names that are told to whoever asked for another.
+const NAMES_MAX: usize = 20;
 
 /// One of the words of a closed list.
 pub(super) fn word<T: Copy>(

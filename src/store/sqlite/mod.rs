@@ -55,13 +55,12 @@ use self::{
     disk::Disk,
     find::{Dead, Found, Kept, Pages, Stale},
     group::{Move, Outcome},
-    open::ADMIN_NOTE,
     readers::Readers,
     seen::Key,
     writer::{Job, Shared, Shift, Writer},
 };
 pub use self::{
-    open::{Held, OpenError},
+    open::{Held, Holder, Note, OpenError},
     schema::InForce,
 };
 use crate::{
@@ -106,7 +105,12 @@ impl Sqlite {
         metrics: &Metrics,
         admin: Option<SocketAddr>,
     ) -> Result<Arc<Self>, OpenError> {
-        Self::open_held(Self::hold(settings)?, settings, clock, metrics, admin)
+        let held = Self::hold(settings)?;
+        if let Some(admin) = admin {
+            let unnoted = |error| OpenError::Unreadable { path: settings.path.clone(), error };
+            held.note().tell(admin, None).map_err(unnoted)?;
+        }
+        Self::open_held(held, settings, clock, metrics)
     }
 
     /// Keeps every other writer out, before anything else is taken that two cannot have.
@@ -120,13 +124,8 @@ impl Sqlite {
         settings: &Settings,
         clock: Clock,
         metrics: &Metrics,
-        admin: Option<SocketAddr>,
     ) -> Result<Arc<Self>, OpenError> {
-        let Held { path, mut lock } = held;
-        if let Some(admin) = admin {
-            let unnoted = |error| OpenError::Unreadable { path: path.clone(), error };
-            lock.note_admin(admin).map_err(unnoted)?;
-        }
+        let Held { path, lock } = held;
         let connection = schema::open_writer(&path)?;
         let failed = |error: rusqlite::Error| OpenError::of(&path, &error);
         let in_force = schema::in_force(&connection).map_err(failed)?;
@@ -193,11 +192,10 @@ impl Sqlite {
         Ok(Arc::new(Self { shared, readers, in_force, limits, writer, closed }))
     }
 
-    /// The admin address of the relay that has this file, or last had it and was killed, as the
-    /// lock beside it notes.
-    pub fn admin_of_holder(path: &Path) -> Option<SocketAddr> {
-        let note = open::noted(&open::existing(path).ok()?)?;
-        note.rsplit_once(ADMIN_NOTE)?.1.trim().parse().ok()
+    /// The relay that has this file, or last had it and was killed, as the lock beside it notes.
+    /// Read without touching the lock, which a relay may be about to take.
+    pub fn holder(path: &Path) -> Option<Holder> {
+        Holder::of(&open::existing(path).ok()?)
     }
 
     /// What `SQLite` said of itself when the file was opened.

@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use rusqlite::ErrorCode;
@@ -111,7 +112,23 @@ pub struct Held {
 
 /// The lock beside the database, held as long as this lives.
 #[derive(Debug)]
-pub(super) struct Lock(File);
+pub(super) struct Lock(Arc<Mutex<Option<File>>>);
+
+/// What the lock says of its holder, for whoever is refused by it or looks for the relay. Cloning
+/// shares it.
+#[derive(Clone, Debug)]
+pub struct Note(Arc<Mutex<Option<File>>>);
+
+/// Where the relay that has a store is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process, in its own numbering.
+    pub pid: u32,
+    /// Its admin address.
+    pub admin: SocketAddr,
+    /// The SHA-256 of the certificate it shows there; without one it speaks plain HTTP.
+    pub certificate: Option<[u8; 32]>,
+}
 
 // === impl OpenError ===
 
@@ -141,6 +158,11 @@ impl Held {
         let lock = Lock::take(&path)?;
         Ok(Self { path, lock })
     }
+
+    /// What the lock says, to be kept true.
+    pub fn note(&self) -> Note {
+        Note(Arc::clone(&self.lock.0))
+    }
 }
 
 // === impl Lock ===
@@ -165,31 +187,76 @@ impl Lock {
             }
             Err(TryLockError::Error(error)) => return Err(unreadable(error)),
         }
-        let mut lock = Self(file);
-        lock.note("").map_err(unreadable)?;
-        Ok(lock)
-    }
-
-    /// Notes where the holder can be asked.
-    pub(super) fn note_admin(&mut self, admin: SocketAddr) -> io::Result<()> {
-        self.note(&format!(", {ADMIN_NOTE}{admin}"))
-    }
-
-    fn note(&mut self, more: &str) -> io::Result<()> {
-        let note = format!("pid {}{more}\n", std::process::id());
-        self.0.set_len(0)?;
-        self.0.rewind()?;
-        self.0.write_all(note.as_bytes())
+        write(&mut file, "").map_err(unreadable)?;
+        Ok(Self(Arc::new(Mutex::new(Some(file)))))
     }
 }
 
 impl Drop for Lock {
     /// The file stays: removing it would let two openers lock two files of one name.
     fn drop(&mut self) {
-        if let Err(error) = self.0.set_len(0).and_then(|()| self.0.unlock()) {
+        let file = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(file) = file else { return };
+        if let Err(error) = file.set_len(0).and_then(|()| file.unlock()) {
             tracing::debug!(%error, "the lock of the store is left to the system to release");
         }
     }
+}
+
+// === impl Note ===
+
+impl Note {
+    /// Says where the holder is asked; nothing once the lock is gone.
+    pub fn tell(&self, admin: SocketAddr, certificate: Option<[u8; 32]>) -> io::Result<()> {
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(file) = file.as_mut() else { return Ok(()) };
+        let certificate = certificate.map(|digest| format!("\n{CERTIFICATE_NOTE}{}", hex(&digest)));
+        write(file, &format!(", {ADMIN_NOTE}{admin}{}", certificate.unwrap_or_default()))
+    }
+}
+
+// === impl Holder ===
+
+impl Holder {
+    /// Who has the database at `path`, or last had it and was killed.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let note = read(&mut File::open(beside(path, ".lock")).ok()?)?;
+        let mut lines = note.lines();
+        let (pid, admin) = lines.next()?.strip_prefix("pid ")?.split_once(", ")?;
+        let certificate = match lines.next() {
+            Some(line) => Some(unhex(line.strip_prefix(CERTIFICATE_NOTE)?)?),
+            None => None,
+        };
+        let admin = admin.strip_prefix(ADMIN_NOTE)?.parse().ok()?;
+        Some(Self { pid: pid.parse().ok()?, admin, certificate })
+    }
+}
+
+fn write(file: &mut File, more: &str) -> io::Result<()> {
+    let note = format!("pid {}{more}\n", std::process::id());
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(note.as_bytes())
+}
+
+fn read(file: &mut File) -> Option<String> {
+    let mut note = String::new();
+    file.take(NOTE_BYTES_MAX).read_to_string(&mut note).ok().map(|_| note)
+}
+
+fn hex(digest: &[u8; 32]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    if text.len() != 2 * digest.len() {
+        return None;
+    }
+    for (index, byte) in digest.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    Some(digest)
 }
 
 /// Makes the parent folders and the file itself, and says where it really is, so that two names
@@ -226,18 +293,15 @@ pub(super) fn existing(path: &Path) -> Result<PathBuf, OpenError> {
     })
 }
 
-/// What the lock of the database at `path` says of its holder. Read without touching the lock, so
-/// that it may speak of a relay that was killed.
-pub(super) fn noted(path: &Path) -> Option<String> {
-    Some(holder(&mut File::open(beside(path, ".lock")).ok()?))
-}
-
 /// Callbacks hold people's numbers and words: nobody but the owner reads the file. `SQLite` gives
 /// its log the mode of the database.
 pub(super) const PRIVATE: u32 = 0o600;
 
 /// What stands before the address in the note of the lock.
-pub(super) const ADMIN_NOTE: &str = "admin API ";
+const ADMIN_NOTE: &str = "admin API ";
+
+/// What stands before the digest of the certificate, in a line of its own.
+const CERTIFICATE_NOTE: &str = "certificate sha256 ";
 
 /// Longer than any note we write.
 const NOTE_BYTES_MAX: u64 = 256;
@@ -250,9 +314,9 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 fn holder(file: &mut File) -> String {
-    let mut note = String::new();
-    match file.take(NOTE_BYTES_MAX).read_to_string(&mut note) {
-        Ok(read) if read > 0 => note.trim().to_owned(),
-        _ => "another process".to_owned(),
+    let note = read(file).unwrap_or_default();
+    match note.lines().next() {
+        Some(first) => first.to_owned(),
+        None => "another process".to_owned(),
     }
 }

@@ -262,7 +262,7 @@ async fn a_store_opened_to_read_sees_what_a_relay_commits_and_changes_nothing() 
     writer.commit(first).await.unwrap();
     let reader = read().unwrap();
 
-    assert_eq!(Sqlite::admin_of_holder(&place.path()), Some(admin));
+    assert_eq!(Sqlite::holder(&place.path()).map(|holder| holder.admin), Some(admin));
     assert_eq!(reader.event(id).await.unwrap().unwrap().id, id);
     assert_eq!(reader.totals(), writer.totals());
     assert_eq!(reader.refusal(), Some(StoreError::ReadOnly));
@@ -271,7 +271,7 @@ async fn a_store_opened_to_read_sees_what_a_relay_commits_and_changes_nothing() 
     writer.commit(admission(&place.clock, &["crm"])).await.unwrap();
     reader.close().await.unwrap();
     writer.close().await.unwrap();
-    assert_eq!(Sqlite::admin_of_holder(&place.path()), None, "the note goes with the relay");
+    assert_eq!(Sqlite::holder(&place.path()), None, "the note goes with the relay");
     let alone = read().unwrap();
     assert_eq!(alone.event(id).await.unwrap().unwrap().id, id, "also when no relay runs");
 }
