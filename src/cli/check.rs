@@ -1,7 +1,5 @@
 //! `hookswitch check`: every problem of relay.toml at once, and nothing started.
 
-use std::path::Path;
-
 use hookswitch::{
     config::{Config, Environment, Problem, Severity},
     relay::{Obstacle, preflight},
@@ -53,7 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         if tried != Exit::Done {
             return tried;
         }
-        problems.extend(obstacles.into_iter().map(|obstacle| of(path, obstacle)));
+        problems.extend(obstacles.into_iter().map(|obstacle| of(&config, obstacle)));
     }
     let fails = problems.iter().any(|problem| problem.severity == Severity::Error);
     let exit = if fails { Exit::Config } else { Exit::Done };
@@ -71,9 +69,9 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     said(exit, &text)
 }
 
-fn of(file: &Path, obstacle: Obstacle) -> Problem {
+fn of(config: &Config, obstacle: Obstacle) -> Problem {
     let Obstacle { severity, table, message, remedy } = obstacle;
-    Problem::of_table(file, &table, severity, message, remedy)
+    config.problem_of(&table, severity, message, remedy)
 }
 
 fn said(exit: Exit, text: &str) -> Exit {

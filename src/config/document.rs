@@ -1,6 +1,6 @@
 //! The text of relay.toml: from bytes to a tree, and from bytes back to lines and columns.
 
-use std::{fs::File, io::Read as _, ops::Range, path::Path};
+use std::{collections::BTreeMap, fmt, fs::File, io::Read as _, ops::Range, path::Path};
 
 use toml::{
     Spanned,
@@ -36,6 +36,13 @@ pub(super) struct Document<'t> {
     text: &'t str,
     /// The byte each line begins at.
     lines: Vec<usize>,
+}
+
+/// Where each table of a file is.
+#[derive(Clone, Default)]
+pub(super) struct Headings {
+    file: String,
+    places: BTreeMap<String, (Place, Option<Excerpt>)>,
 }
 
 /// Why a file has no text.
@@ -106,6 +113,25 @@ impl<'t> Document<'t> {
             masks.splice(..0, self.masks_by_words());
         }
         (tree, masks)
+    }
+
+    /// Where each table begins: those of the file, and those under names of the operator's own.
+    pub(super) fn headings(&self, tree: &DeTable<'_>, masks: &[Mask]) -> Headings {
+        let mut places = BTreeMap::new();
+        let mut note = |table: String, value: &Spanned<DeValue<'_>>| {
+            places.insert(table, self.place(&value.span(), Ground::Written, masks));
+        };
+        for (name, value) in tree {
+            let DeValue::Table(table) = value.get_ref() else { continue };
+            let name = name.get_ref();
+            note(name.to_string(), value);
+            if ROOT.key(name).is_some_and(|key| matches!(key.kind, Kind::Named(_))) {
+                for (member, value) in table {
+                    note(format!("{name}.{}", member.get_ref()), value);
+                }
+            }
+        }
+        Headings { file: self.file.to_owned(), places }
     }
 
     /// The settings with their warnings, or every problem, in the order of the file.
@@ -346,6 +372,38 @@ impl<'t> Document<'t> {
         }
         let start = span.start + start + host;
         (start + 1 < span.end).then_some(Mask { span: start..span.end, shown: "…\"" })
+    }
+}
+
+// === impl Headings ===
+
+impl Headings {
+    /// A problem that is not in the text of `table`, but in what the table names.
+    pub(super) fn problem(
+        &self,
+        table: &str,
+        severity: Severity,
+        message: String,
+        remedy: &str,
+    ) -> Problem {
+        let nowhere = || Place { file: self.file.clone(), line: None, column: None, span: None };
+        let found = self.places.get(table).cloned();
+        let (place, excerpt) = found.unwrap_or_else(|| (nowhere(), None));
+        Problem {
+            severity,
+            place,
+            table: table.to_owned(),
+            message,
+            remedy: Some(remedy.to_owned()),
+            note: None,
+            excerpt,
+        }
+    }
+}
+
+impl fmt::Debug for Headings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Headings(…)")
     }
 }
 

@@ -1,6 +1,6 @@
 //! One problem of relay.toml: what, where, and what to do about it; printed as compilers do.
 
-use std::{fmt, fs, ops::Range, path::Path};
+use std::{fmt, ops::Range};
 
 use serde::Serialize;
 
@@ -55,36 +55,6 @@ pub struct Place {
 pub struct Problems(pub(super) Vec<Problem>);
 
 // === impl Problem ===
-
-impl Problem {
-    /// One that is not in the text of a table, but in what the table names.
-    pub fn of_table(
-        file: &Path,
-        table: &str,
-        severity: Severity,
-        message: String,
-        remedy: &str,
-    ) -> Self {
-        // A file that is gone since it was read has no lines to show.
-        let text = fs::read_to_string(file).unwrap_or_default();
-        let heading = format!("[{table}]");
-        let found = text.lines().enumerate().find(|(_, line)| line.trim() == heading);
-        Self {
-            severity,
-            place: Place {
-                file: file.display().to_string(),
-                line: found.map(|(line, _)| line + 1),
-                column: found.map(|_| 1),
-                span: None,
-            },
-            table: table.to_owned(),
-            message,
-            remedy: Some(remedy.to_owned()),
-            note: None,
-            excerpt: found.map(|(_, line)| Excerpt::new(line, 0, &(0..line.len()), &[])),
-        }
-    }
-}
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

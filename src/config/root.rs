@@ -13,12 +13,12 @@ use super::{
     admin,
     changes::Marks,
     contract::{DEFAULTS, DEFAULTS_TARGET, ROOT, SOURCE, TARGET},
-    document::{self, Document},
+    document::{self, Document, Headings},
     environment::Environment,
     excerpt::shown,
     fields::{Fields, Node},
     files,
-    problem::{Problem, Problems},
+    problem::{Problem, Problems, Severity},
     reading::{Reading, Spot},
     redacted::Redacted,
     retry,
@@ -58,6 +58,7 @@ pub struct Config {
     /// The whole, for showing.
     pub redacted: Redacted,
     pub(super) marks: Marks,
+    headings: Headings,
 }
 
 /// `renamed_from` of a target: it takes over what the old name is owed.
@@ -106,8 +107,20 @@ impl Config {
         let reading = Reading::new(environment);
         let readable = document.without_broken_lines(&reading);
         let (tree, masks) = document.parse(&readable, &reading);
-        let config = read(&reading, &tree);
+        let headings = document.headings(&tree, &masks);
+        let config = read(&reading, &tree).map(|config| Self { headings, ..config });
         document.conclude(config, &reading.into_findings(), &masks)
+    }
+
+    /// A problem that is not in the text of a table, but in what the table names.
+    pub fn problem_of(
+        &self,
+        table: &str,
+        severity: Severity,
+        message: String,
+        remedy: &str,
+    ) -> Problem {
+        self.headings.problem(table, severity, message, remedy)
     }
 }
 
@@ -202,6 +215,7 @@ fn read(reading: &Reading<'_>, tree: &DeTable<'_>) -> Option<Config> {
         placeholders: reading.placeholders().into_iter().map(|spot| spot.table).collect(),
         redacted: Redacted::of(tree),
         marks: Marks::of(tree, reading),
+        headings: Headings::default(),
     })
 }
 
@@ -471,11 +485,11 @@ fn short_retention(
     let longest = targets
         .iter()
         .zip(tables)
-        .filter_map(|(target, table)| Some((target.retry.give_up_after?, table)))
+        .filter_map(|(target, table)| Some((target.retry.window()?, table)))
         .rev()
-        .max_by_key(|(give_up_after, _)| *give_up_after);
-    if let Some((give_up_after, table)) = longest
-        && retention < give_up_after
+        .max_by_key(|(window, _)| *window);
+    if let Some((window, table)) = longest
+        && retention < window
     {
         let spot = place(root, "store", "retention")
             .or_else(|| table.fields.node("retry").map(|node| node.spot()))
@@ -486,7 +500,7 @@ fn short_retention(
                 "history is kept for {}, and target `{}` is tried for {}",
                 retry::shown(retention),
                 table.name,
-                retry::shown(give_up_after)
+                retry::shown(window)
             ),
             "keep history at least as long as deliveries are tried",
         );

@@ -684,6 +684,21 @@ fn no_target_writes_a_file_of_the_store() {
 }
 
 #[test]
+fn history_kept_for_less_than_a_schedule_or_some_attempts_last_is_warned_of() {
+    let told = |retry: &str| {
+        let text = format!(
+            "[store]\nretention = \"1d\"\n[targets.a]\nfile = \"x\"\nretry = {{ {retry} }}\n"
+        );
+        problems(&text).iter().any(|problem| problem.message.starts_with("history is kept for"))
+    };
+
+    assert!(told("schedule = [\"1h\", \"1d\"]"));
+    assert!(!told("schedule = [\"1h\", \"22h\"]"));
+    assert!(told("attempts = 4, initial = \"9h\", factor = 1, max = \"9h\""));
+    assert!(!told("attempts = 3, initial = \"9h\", factor = 1, max = \"9h\""));
+}
+
+#[test]
 fn the_json_of_a_problem_has_its_stable_shape() {
     let problems =
         parse(&SHIPPED.replace("#listen = \"127.0.0.1:8080\"", "listen = 5")).unwrap_err();

@@ -39,7 +39,7 @@ pub use dispatcher::{
     Dispatcher, Handle, LastError, PauseError, StartError, TargetState, TargetStatus,
 };
 
-pub use preflight::unreachable;
+pub use preflight::{appendable, unreachable};
 
 /// `[targets.*]`.
 #[derive(Clone, Debug)]

@@ -50,8 +50,8 @@ fn trusted(http: &Http) -> Result<Tls, super::ClientError> {
     }
 }
 
-/// Whether lines can be appended to the file, or the file made, without doing either.
-fn appendable(path: &Path) -> io::Result<()> {
+/// Whether the file can be written to, or made, without doing either.
+pub fn appendable(path: &Path) -> io::Result<()> {
     if is_file(path)? {
         return OpenOptions::new().append(true).open(path).map(drop);
     }

@@ -64,6 +64,21 @@ impl Settings {
         Some(pause.saturating_add(Duration::try_from_secs_f64(longer).unwrap_or_default()))
     }
 
+    /// How long a delivery is tried for at least, when attempts take no time and nothing is added
+    /// to the pauses; `None` is for ever.
+    pub fn window(&self) -> Option<Duration> {
+        let waited = match (&self.pauses, self.attempts) {
+            (Pauses::Exponential { .. }, None) => None,
+            (pauses, attempts) => {
+                Some(pauses.sum(attempts.map_or(u32::MAX, |n| n.saturating_sub(1))))
+            }
+        };
+        match (waited, self.give_up_after) {
+            (Some(waited), Some(limit)) => Some(waited.min(limit)),
+            (waited, limit) => waited.or(limit),
+        }
+    }
+
     /// When a delivery of this age limit has waited long enough.
     pub fn gives_up_at(&self, since: Timestamp) -> Option<Timestamp> {
         self.give_up_after.map(|limit| later(since, limit))
@@ -77,6 +92,29 @@ const JITTER: f64 = 0.2;
 // === impl Pauses ===
 
 impl Pauses {
+    /// The first `count` of them together, or as many as there are.
+    fn sum(&self, count: u32) -> Duration {
+        match self {
+            Self::Schedule(pauses) => pauses
+                .iter()
+                .take(usize::try_from(count).unwrap_or(usize::MAX))
+                .fold(Duration::ZERO, |sum, pause| sum.saturating_add(*pause)),
+            Self::Exponential { max, .. } => {
+                let mut sum = Duration::ZERO;
+                for number in 1..=count {
+                    let pause = self.after(number).unwrap_or(*max);
+                    // From here on they are alike, or so many that their growth adds nothing.
+                    if pause >= *max || number >= GROWING_MAX {
+                        let left = count - number + 1;
+                        return sum.saturating_add(pause.saturating_mul(left));
+                    }
+                    sum = sum.saturating_add(pause);
+                }
+                sum
+            }
+        }
+    }
+
     fn after(&self, number: u32) -> Option<Duration> {
         let index = number.saturating_sub(1);
         match self {
@@ -99,6 +137,9 @@ impl Pauses {
         }
     }
 }
+
+/// Pauses that are added one by one. What grows so slowly that it still grows then hardly does.
+const GROWING_MAX: u32 = 1000;
 
 // === Retry-After ===
 
@@ -192,6 +233,29 @@ mod tests {
 
         let [first, second, third] = [5, 30, 120].map(Duration::from_secs).map(Some);
         assert_eq!(kept, [first, second, third, None, None]);
+    }
+
+    #[test]
+    fn the_window_is_the_age_limit_or_what_the_pauses_add_up_to() {
+        let (seconds, hours) = (Duration::from_secs, Duration::from_hours);
+        let exponential = Settings::default().pauses;
+        let scheduled = Pauses::Schedule(vec![seconds(5), hours(24), hours(24)]);
+        let steady = Pauses::Exponential { initial: seconds(7), factor: 1.0, max: hours(6) };
+        for (pauses, give_up_after, attempts, window) in [
+            (&exponential, Some(hours(72)), None, Some(hours(72))),
+            (&exponential, None, None, None),
+            (&exponential, None, Some(4), Some(seconds(5 + 15 + 45))),
+            (&exponential, None, Some(1), Some(Duration::ZERO)),
+            (&exponential, None, Some(11), Some(seconds(16_400 + 2 * 21_600))),
+            (&exponential, Some(seconds(60)), Some(4), Some(seconds(60))),
+            (&scheduled, None, None, Some(seconds(5) + hours(48))),
+            (&scheduled, None, Some(3), Some(seconds(5) + hours(24))),
+            (&scheduled, Some(hours(1)), None, Some(hours(1))),
+            (&steady, None, Some(u32::MAX), Some(seconds(7) * (u32::MAX - 1))),
+        ] {
+            let settings = Settings { pauses: pauses.clone(), give_up_after, attempts };
+            assert_eq!(settings.window(), window, "{settings:?}");
+        }
     }
 
     #[test]

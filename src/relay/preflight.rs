@@ -4,7 +4,10 @@ use crate::{
     clock::Clock,
     config::{Config, Severity},
     delivery,
-    store::sqlite::{OpenError, Sqlite},
+    store::{
+        Settings,
+        sqlite::{OpenError, Sqlite},
+    },
 };
 
 /// Something that would be in the way of a relay with this configuration.
@@ -20,18 +23,33 @@ pub struct Obstacle {
     pub remedy: &'static str,
 }
 
-/// Opens the store to read, if there is one, and connects to each target, sending nothing.
+/// Opens the store to read, if there is one, else sees whether it can be made, and connects to each
+/// target, sending nothing.
 pub async fn preflight(config: &Config) -> Vec<Obstacle> {
     let mut obstacles = Vec::new();
-    match Sqlite::open_to_read(&config.store, Clock::system()) {
-        // The relay makes it, or brings it to this version, when it starts.
-        Ok(_) | Err(OpenError::Missing { .. } | OpenError::Older { .. }) => {}
-        Err(error) => obstacles.push(Obstacle {
+    let mut in_the_way = |message| {
+        obstacles.push(Obstacle {
             severity: Severity::Error,
             table: "store".to_owned(),
-            message: error.to_string(),
+            message,
             remedy: "the relay does not start like this",
-        }),
+        });
+    };
+    match Sqlite::open_to_read(&config.store, Clock::system()) {
+        // The relay makes it, or brings it to this version, when it starts.
+        Ok(_) | Err(OpenError::Missing { .. } | OpenError::Older { .. }) => {
+            let [_, log, ..] = Settings::files_of(&config.store.path);
+            for path in [&config.store.path, &log] {
+                if let Err(error) = delivery::appendable(path) {
+                    in_the_way(format!(
+                        "{} cannot be written by this user: {error}",
+                        path.display()
+                    ));
+                    break;
+                }
+            }
+        }
+        Err(error) => in_the_way(error.to_string()),
     }
     for (name, why) in delivery::unreachable(&config.delivery).await {
         obstacles.push(Obstacle {

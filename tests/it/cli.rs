@@ -351,6 +351,65 @@ async fn check_says_that_the_relay_would_not_start_with_this_store() {
 }
 
 #[tokio::test]
+async fn check_says_that_the_store_cannot_be_made_where_this_user_may_not_write() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    let folder = tempdir().unwrap();
+    // Nobody is kept out where the test runs as root: then the command runs as nobody.
+    let command = folder.path().join("hookswitch");
+    fs::copy(Process::command().as_std().get_program(), &command).unwrap();
+    let check = async || {
+        let mut check = tokio::process::Command::new(&command);
+        check.args(["check"]).current_dir(folder.path()).kill_on_drop(true);
+        if rustix::process::geteuid().is_root() {
+            check.uid(65_534);
+        }
+        within("the check", check.output()).await.unwrap()
+    };
+    with_targets(folder.path(), &[("lines", "file = \"-\"".to_owned())]);
+    fs::create_dir(folder.path().join("data")).unwrap();
+    for (path, bits) in [("", 0o755), ("data", 0o777), ("key", 0o644), ("relay.toml", 0o644)] {
+        mode(&folder.path().join(path), bits).unwrap();
+    }
+    let fine = check().await;
+    mode(&folder.path().join("data"), 0o555).unwrap();
+    let refused = check().await;
+
+    assert_eq!(fine.status.code(), Some(0), "{}{}", out(&fine), err(&fine));
+    let said = out(&refused);
+    assert_eq!(refused.status.code(), Some(78), "{said}");
+    assert!(said.contains("data/hookswitch.db cannot be written by this user: "), "{said}");
+    assert!(said.ends_with("the relay would not start\n"), "{said}");
+}
+
+#[tokio::test]
+async fn a_problem_of_what_a_table_names_has_its_place_however_the_heading_is_written() {
+    let folder = tempdir().unwrap();
+    with_targets(folder.path(), &[("a", "file = \"key/a\"".to_owned())]);
+    let text = fs::read_to_string(folder.path().join("relay.toml")).unwrap();
+    let text = text.replace("[targets.a]", "[ targets.\"a\" ]   # the lines");
+    let text = text.replace("[[routes]]", "[targets]\nb = { file = \"key/b\" }\n[[routes]]");
+    let text = text
+        .replace("[targets]\nb =", "[targets.b]\nfile = \"key/b\" #")
+        .replace("[targets.b]", "[targets.'b'] # [targets.a]");
+    let text = text.replace("to = [\"a\"]", "to = [\"a\", \"b\"]");
+    write_config(folder.path(), &text);
+
+    let json = run(&["check", "--json"], folder.path()).await;
+    let check = run(&["check"], folder.path()).await;
+
+    let report: serde_json::Value = serde_json::from_str(&out(&json)).unwrap();
+    for (table, heading) in [("targets.a", "[ targets.\"a\" ]"), ("targets.b", "[targets.'b']")] {
+        let line = text.lines().position(|line| line.starts_with(heading)).unwrap() + 1;
+        let problems = report["problems"].as_array().unwrap();
+        let place = &problems.iter().find(|problem| problem["table"] == table).unwrap()["place"];
+        assert_eq!((&place["line"], &place["column"]), (&line.into(), &1.into()), "{report}");
+        assert!(out(&check).contains(&format!("{line} | {heading}")), "{}", out(&check));
+    }
+}
+
+#[tokio::test]
 async fn the_event_schema_is_printed_as_json() {
     let folder = tempdir().unwrap();
 
