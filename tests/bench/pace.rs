@@ -288,7 +288,7 @@ impl Scrape {
         let (mut sender, connection) =
             client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
-        let request = Request::get("/metrics").header("host", "relay").body(Full::default());
+        let request = Request::get("/metrics").header("host", "127.0.0.1").body(Full::default());
         let request: Request<Full<Bytes>> = request.unwrap();
         let page = sender.send_request(request).await.unwrap().into_body().collect().await.unwrap();
         let page = String::from_utf8(page.to_bytes().into()).unwrap();
