@@ -1,7 +1,8 @@
 //! Who is let in: the bearer token, and no page of somebody else's in an operator's browser.
 //!
 //! There is no CORS, so a foreign page reads nothing. On loopback, where no token may be set, the
-//! `Host` of whatever is asked but health must be this machine's: a foreign name that was pointed here (DNS rebinding) is refused.
+//! `Host` of whatever is asked but health must be this machine's: a foreign name that was pointed
+//! here (DNS rebinding) is refused.
 //! What changes something must be JSON, which no form sends and which a script may send elsewhere
 //! only after a preflight that is never answered.
 

@@ -33,6 +33,7 @@ use crate::{
     ingest::{self, SourceSettings},
     provider::auth::Scheme,
     route::TargetName,
+    store::sqlite::files_of,
 };
 
 /// The settings of every room.
@@ -349,7 +350,7 @@ fn shared_files(store: Option<&crate::store::Settings>, targets: &[Named<'_>]) {
     let kept: Vec<PathBuf> = store
         .map(|store| files::meant(&store.path))
         .into_iter()
-        .flat_map(|path| crate::store::Settings::files_of(&path))
+        .flat_map(|path| files_of(&path))
         .collect();
     let mut taken: BTreeMap<PathBuf, &str> = BTreeMap::new();
     for target in targets {

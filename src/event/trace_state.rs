@@ -44,6 +44,11 @@ impl TraceState {
         (!entries.is_empty()).then(|| Self(entries.join(",")))
     }
 
+    /// One that was kept as [`TraceState::as_str`] gave it.
+    pub fn kept(text: String) -> Self {
+        Self(text)
+    }
+
     /// The header.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -4,10 +4,7 @@ use crate::{
     clock::Clock,
     config::{Config, Severity},
     delivery,
-    store::{
-        Settings,
-        sqlite::{OpenError, Sqlite},
-    },
+    store::sqlite::{OpenError, Sqlite, files_of},
 };
 
 /// Something that would be in the way of a relay with this configuration.
@@ -38,9 +35,9 @@ pub async fn preflight(config: &Config) -> Vec<Obstacle> {
     match Sqlite::open_to_read(&config.store, Clock::system()) {
         // The relay makes it, or brings it to this version, when it starts.
         Ok(_) | Err(OpenError::Missing { .. } | OpenError::Older { .. }) => {
-            let [_, log, ..] = Settings::files_of(&config.store.path);
-            for path in [&config.store.path, &log] {
-                if let Err(error) = delivery::appendable(path) {
+            let [file, log, ..] = files_of(&config.store.path);
+            for path in [file, log] {
+                if let Err(error) = delivery::appendable(&path) {
                     in_the_way(format!(
                         "{} cannot be written by this user: {error}",
                         path.display()

@@ -1,9 +1,6 @@
 //! `[store]`.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 /// Where the store is and how long it keeps what.
 #[derive(Clone, Debug)]
@@ -40,14 +37,5 @@ impl Settings {
     pub const fn limits(&self) -> Limits {
         let Self { retention, max_size, dead_retention, min_free, .. } = *self;
         Limits { retention, max_size, dead_retention, min_free }
-    }
-
-    /// The files of a store at `path`: the database and those beside it.
-    pub fn files_of(path: &Path) -> [PathBuf; 4] {
-        ["", "-wal", "-shm", ".lock"].map(|suffix| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(suffix);
-            PathBuf::from(name)
-        })
     }
 }

@@ -377,7 +377,7 @@ fn open(folder: &Path) -> Arc<dyn Store> {
         dead_retention: Duration::from_hours(24),
         min_free: 0,
     };
-    Sqlite::open(&settings, Clock::system(), &Metrics::new(), None).unwrap()
+    Sqlite::open(&settings, Clock::system(), &Metrics::new()).unwrap()
 }
 
 async fn fill(folder: &Path, count: u64) {

@@ -108,7 +108,7 @@ async fn measure(rounds: u64, length: Duration, paced: Load, old: u64) {
         Config::parse("purge", &configuration(folder.path()), &Environment::of_process())
             .unwrap_or_else(|problems| panic!("{problems}"));
     let (clock, metrics) = (Clock::system(), Metrics::new());
-    let store: Arc<dyn Store> = Sqlite::open(&config.store, clock.clone(), &metrics, None).unwrap();
+    let store: Arc<dyn Store> = Sqlite::open(&config.store, clock.clone(), &metrics).unwrap();
     let kept = config.store.limits();
     fill(&store, &clock, old).await;
     let listeners = Listeners::bind(&config).await.unwrap();

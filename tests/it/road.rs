@@ -187,7 +187,7 @@ async fn an_event_that_a_condition_fails_on_is_kept_counted_and_found_by_its_rou
     let page = relay.metrics().await;
     assert_eq!(page.get("hookswitch_route_errors_total", &[("route", "by skill")]), 1.0);
     relay.stop().await;
-    let store = Sqlite::open(&settings(&setup), Clock::system(), &Metrics::new(), None).unwrap();
+    let store = Sqlite::open(&settings(&setup), Clock::system(), &Metrics::new()).unwrap();
     let failed = |route: &str| EventFilter {
         failed_route: Some(route.to_owned()),
         ..EventFilter::default()

@@ -66,7 +66,7 @@ struct Gone {
 const ROWS_PER_STEP: usize = 256;
 
 const PENDING: i64 = 0;
-const DEAD: i64 = 2;
+pub(super) const DEAD: i64 = 2;
 const DISCARDED: i64 = 3;
 
 // === impl Group ===
@@ -231,7 +231,14 @@ impl Group<'_> {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
-    fn send_again(&mut self, id: i64, target: i64, from: i64, again: Again) -> Result<(), Fault> {
+    /// Sets a delivery that was in state `from` pending in its next round.
+    pub(super) fn send_again(
+        &mut self,
+        id: i64,
+        target: i64,
+        from: i64,
+        again: Again,
+    ) -> Result<(), Fault> {
         let Again { at, new_id } = again;
         self.connection
             .prepare_cached(

@@ -10,7 +10,7 @@ use std::{
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
-use super::open::PRIVATE;
+use super::open::{PRIVATE, beside};
 use crate::store::StoreError;
 
 /// Copies the database at `from` to the new file `to`, on a thread of its own: it takes as long
@@ -30,9 +30,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
         return Err(StoreError::Io(format!("{} exists already", to.display()).into()));
     }
     let parent = to.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-    let mut part = to.as_os_str().to_owned();
-    part.push(".part");
-    let part = PathBuf::from(part);
+    let part = beside(to, ".part");
     fs::create_dir_all(parent).map_err(|error| failed(&error))?;
     let begun = begin(&part)?;
     let copied = vacuum(from, &part).and_then(|()| {

@@ -8,7 +8,12 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
-use super::{amend::Amended, ledger::Ledger, seen::Seen, statements::Statements};
+use super::{
+    amend::{Amended, DEAD},
+    ledger::Ledger,
+    seen::Seen,
+    statements::Statements,
+};
 use crate::{
     event::{EventId, Trace, TraceState},
     route::TargetName,
@@ -297,45 +302,31 @@ impl Group<'_> {
 
     /// Moves those of `ids` that are still dead.
     pub(super) fn move_dead(&mut self, ids: &[DeliveryId], to: Move) -> Result<Done, Fault> {
-        let now = self.now.as_millisecond();
         let mut moved = 0;
-        for id in ids {
-            let target = match to {
-                Move::Redrive(Again { at, new_id }) => self
-                    .connection
-                    .prepare_cached(
-                        "UPDATE deliveries SET state = 0, round = round + 1, attempts = 0, \
-                         since = ?2, next_at = ?2, settled_at = ?3, reason = NULL, new_id = ?4 \
-                         WHERE id = ?1 AND state = 2 RETURNING target",
-                    )?
-                    .query_row(params![id.0, at.as_millisecond(), now, new_id], |row| row.get(0)),
-                Move::Discard => self
-                    .connection
-                    .prepare_cached(
-                        "UPDATE deliveries SET state = 3, settled_at = ?2 \
-                         WHERE id = ?1 AND state = 2 RETURNING target",
-                    )?
-                    .query_row(params![id.0, now], |row| row.get(0)),
-            };
+        for DeliveryId(id) in ids {
+            let target = self
+                .connection
+                .prepare_cached("SELECT target FROM deliveries WHERE id = ?1 AND state = 2")?
+                .query_row([id], |row| row.get(0));
             let Some(target) = target.optional()? else { continue };
+            match to {
+                Move::Redrive(again) => self.send_again(*id, target, DEAD, again)?,
+                Move::Discard => self.discard(*id, target)?,
+            }
             moved += 1;
-            if let Move::Redrive(Again { at, .. }) = to {
-                self.enrol(target, id.0, at.as_millisecond())?;
-            }
-            self.ledger.targets.change(target, |totals| {
-                totals.dead -= 1;
-                match to {
-                    Move::Redrive(_) => totals.pending += 1,
-                    Move::Discard => totals.discarded += 1,
-                }
-            });
-            if matches!(to, Move::Redrive(again) if again.at <= self.now)
-                && let Some(name) = self.ledger.targets.name(target).cloned()
-            {
-                self.wake(&name);
-            }
         }
         Ok(Done::Moved(moved))
+    }
+
+    fn discard(&mut self, id: i64, target: i64) -> Result<(), Fault> {
+        self.connection
+            .prepare_cached("UPDATE deliveries SET state = 3, settled_at = ?2 WHERE id = ?1")?
+            .execute([id, self.now.as_millisecond()])?;
+        self.ledger.targets.change(target, |totals| {
+            totals.dead -= 1;
+            totals.discarded += 1;
+        });
+        Ok(())
     }
 
     pub(super) fn wake(&mut self, target: &TargetName) {

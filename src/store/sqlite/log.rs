@@ -41,7 +41,7 @@ use tokio::time::Instant;
 use super::{
     group::Done,
     ledger::Moved,
-    open::{OpenError, beside},
+    open::{LOG, OpenError, beside},
     writer::{Job, Shared},
 };
 use crate::{route::TargetName, store::StoreError};
@@ -81,7 +81,7 @@ impl Log {
     /// Starts the thread that syncs the log of `shared`'s file. `SQLite` has made the log by then,
     /// and keeps that one file as long as it is open.
     pub(super) fn open(shared: &Arc<Shared>) -> Result<Self, OpenError> {
-        let path = beside(&shared.path, "-wal");
+        let path = beside(&shared.path, LOG);
         sync_folder(&path)
             .and_then(|()| File::open(&path))
             .and_then(|file| Self::over(file, shared))

@@ -36,7 +36,6 @@ mod tests;
 use std::{
     collections::{BTreeSet, HashMap},
     fs,
-    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
@@ -60,7 +59,7 @@ use self::{
     writer::{Job, Shared, Shift, Writer},
 };
 pub use self::{
-    open::{Held, Holder, Note, OpenError},
+    open::{Held, Holder, Note, OpenError, files_of},
     schema::InForce,
 };
 use crate::{
@@ -103,14 +102,8 @@ impl Sqlite {
         settings: &Settings,
         clock: Clock,
         metrics: &Metrics,
-        admin: Option<SocketAddr>,
     ) -> Result<Arc<Self>, OpenError> {
-        let held = Self::hold(settings)?;
-        if let Some(admin) = admin {
-            let unnoted = |error| OpenError::Unreadable { path: settings.path.clone(), error };
-            held.note().tell(admin, None).map_err(unnoted)?;
-        }
-        Self::open_held(held, settings, clock, metrics)
+        Self::open_held(Self::hold(settings)?, settings, clock, metrics)
     }
 
     /// Keeps every other writer out, before anything else is taken that two cannot have.

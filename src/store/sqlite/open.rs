@@ -170,7 +170,7 @@ impl Held {
 impl Lock {
     /// Takes the lock of the database at `path`, and notes who holds it.
     fn take(path: &Path) -> Result<Self, OpenError> {
-        let beside = beside(path, ".lock");
+        let beside = beside(path, LOCK);
         let unreadable = |error| OpenError::Unreadable { path: beside.clone(), error };
         let mut file = OpenOptions::new()
             .read(true)
@@ -220,7 +220,7 @@ impl Note {
 impl Holder {
     /// Who has the database at `path`, or last had it and was killed.
     pub(super) fn of(path: &Path) -> Option<Self> {
-        let note = read(&mut File::open(beside(path, ".lock")).ok()?)?;
+        let note = read(&mut File::open(beside(path, LOCK)).ok()?)?;
         let mut lines = note.lines();
         let (pid, admin) = lines.next()?.strip_prefix("pid ")?.split_once(", ")?;
         let certificate = match lines.next() {
@@ -292,6 +292,17 @@ pub(super) fn existing(path: &Path) -> Result<PathBuf, OpenError> {
         _ => OpenError::Unreadable { path: path.to_owned(), error },
     })
 }
+
+/// The files of a store at `path`: the database, its log, the index of that, and the lock.
+pub fn files_of(path: &Path) -> [PathBuf; 4] {
+    ["", LOG, "-shm", LOCK].map(|suffix| beside(path, suffix))
+}
+
+/// The end of the log's name.
+pub(super) const LOG: &str = "-wal";
+
+/// The end of the lock's.
+const LOCK: &str = ".lock";
 
 /// Callbacks hold people's numbers and words: nobody but the owner reads the file. `SQLite` gives
 /// its log the mode of the database.

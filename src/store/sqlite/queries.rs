@@ -87,8 +87,8 @@ fn head(
          ORDER BY next_at, id",
     )?;
     let mut one = connection.prepare_cached(
-        "SELECT d.since, d.round, d.attempts, d.stood, e.id, e.json, e.trace, d.new_id, e.trace_state \
-         FROM deliveries d CROSS JOIN events e ON e.seq = d.id / 4096 WHERE d.id = ?1",
+        "SELECT d.since, d.round, d.attempts, d.stood, e.id, e.json, e.trace, d.new_id, \
+         e.trace_state FROM deliveries d CROSS JOIN events e ON e.seq = d.id / 4096 WHERE d.id = ?1",
     )?;
     let mut rows = query.query(params![number, attempted])?;
     while let Some(row) = rows.next()? {
@@ -143,8 +143,7 @@ fn head(
 /// The trace of an event, if its sender named one.
 fn trace(row: &Row<'_>) -> rusqlite::Result<Option<Trace>> {
     let Some(parent) = row.get::<_, Option<[u8; 17]>>(6)? else { return Ok(None) };
-    let state = row.get_ref(8)?.as_str_or_null()?;
-    let state = state.and_then(|state| TraceState::parse([state]));
+    let state = row.get::<_, Option<String>>(8)?.map(TraceState::kept);
     Ok(Some(Trace { parent: TraceParent::from_bytes(parent), state }))
 }
 

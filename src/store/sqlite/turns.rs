@@ -222,7 +222,8 @@ impl Group<'_> {
             .connection
             .prepare_cached(
                 "UPDATE deliveries SET queue = NULL, not_before = NULL, \
-                 next_at = coalesce(next_at, not_before, since) WHERE id IN (SELECT id FROM deliveries INDEXED BY deliveries_queue \
+                 next_at = coalesce(next_at, not_before, since) \
+                 WHERE id IN (SELECT id FROM deliveries INDEXED BY deliveries_queue \
                  WHERE target = ?1 AND state = 0 AND queue IS NOT NULL LIMIT ?2)",
             )?
             .execute([target, JOIN_ROWS])?;

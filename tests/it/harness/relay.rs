@@ -158,7 +158,7 @@ impl Setup {
     ) -> Relay {
         let (config, clock, metrics) = (parsed(&self.text()), Clock::system(), Metrics::new());
         let listeners = Listeners::bind(&config).await.unwrap();
-        let store = Sqlite::open(&config.store, clock.clone(), &metrics, None).unwrap();
+        let store = Sqlite::open(&config.store, clock.clone(), &metrics).unwrap();
         let relay = Whole::assemble(config, listeners, wrap(store), clock, metrics);
         self.run(relay, &self.text())
     }

@@ -285,7 +285,7 @@ async fn under_the_disk_reserve_callbacks_are_refused_and_outcomes_are_kept() {
     store.commit(marked(&place.clock, 1)).await.unwrap();
     drop(store);
     let full = Settings { min_free: u64::MAX, ..place.settings() };
-    let store = Sqlite::open(&full, place.clock.clone(), &Metrics::new(), None).unwrap();
+    let store = Sqlite::open(&full, place.clock.clone(), &Metrics::new()).unwrap();
 
     assert_eq!(store.refusal(), Some(StoreError::DiskReserve));
     let refused = store.commit(marked(&place.clock, 2)).await;

@@ -71,7 +71,7 @@ async fn a_new_file_is_made_with_its_folders_and_only_its_owner_reads_it() {
     let path = place.folder.path().join("var/lib/relay/events.db");
     let settings = Settings { path: path.clone(), ..place.settings() };
 
-    let store = Sqlite::open(&settings, place.clock.clone(), &Metrics::new(), None).unwrap();
+    let store = Sqlite::open(&settings, place.clock.clone(), &Metrics::new()).unwrap();
     store.commit(admission(&place.clock, &["crm"])).await.unwrap();
 
     for suffix in ["", "-wal", "-shm", ".lock"] {
@@ -174,7 +174,7 @@ fn a_path_that_cannot_be_made_is_refused_with_the_part_that_failed() {
     let path = place.folder.path().join("data/relay.db");
     let settings = Settings { path, ..place.settings() };
 
-    let told = Sqlite::open(&settings, place.clock.clone(), &Metrics::new(), None).unwrap_err();
+    let told = Sqlite::open(&settings, place.clock.clone(), &Metrics::new()).unwrap_err();
 
     assert!(matches!(told, OpenError::Unreadable { .. }), "{told:?}");
     let told = told.to_string();
@@ -185,14 +185,13 @@ fn a_path_that_cannot_be_made_is_refused_with_the_part_that_failed() {
 async fn a_second_opener_is_refused_and_told_who_has_it() {
     let place = Place::new();
     let admin = "127.0.0.1:9090".parse().unwrap();
-    let store =
-        Sqlite::open(&place.settings(), place.clock.clone(), &Metrics::new(), Some(admin)).unwrap();
+    let store = place.open_at(admin);
     let elsewhere = place.folder.path().join("alias.db");
     std::os::unix::fs::symlink(place.path(), &elsewhere).unwrap();
     let by_alias = Settings { path: elsewhere, ..place.settings() };
 
     let told = refusal(&place);
-    let alias = Sqlite::open(&by_alias, place.clock.clone(), &Metrics::new(), None).unwrap_err();
+    let alias = Sqlite::open(&by_alias, place.clock.clone(), &Metrics::new()).unwrap_err();
 
     let holder = format!("in use by pid {}, admin API 127.0.0.1:9090", std::process::id());
     assert!(told.contains(&holder), "{told}");
@@ -255,8 +254,7 @@ async fn a_store_opened_to_read_sees_what_a_relay_commits_and_changes_nothing() 
     assert!(!place.path().exists(), "looking makes no file");
 
     let admin = "127.0.0.1:9090".parse().unwrap();
-    let (clock, metrics) = (place.clock.clone(), Metrics::new());
-    let writer = Sqlite::open(&place.settings(), clock, &metrics, Some(admin)).unwrap();
+    let writer = place.open_at(admin);
     let first = admission(&place.clock, &["crm"]);
     let id = first.id;
     writer.commit(first).await.unwrap();

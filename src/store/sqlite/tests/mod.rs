@@ -11,6 +11,7 @@ mod steps;
 mod watching;
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -56,7 +57,14 @@ impl Place {
     }
 
     pub(super) fn try_open(&self) -> Result<Arc<Sqlite>, OpenError> {
-        Sqlite::open(&self.settings(), self.clock.clone(), &Metrics::new(), None)
+        Sqlite::open(&self.settings(), self.clock.clone(), &Metrics::new())
+    }
+
+    /// As a relay does that is asked at `admin`.
+    pub(super) fn open_at(&self, admin: SocketAddr) -> Arc<Sqlite> {
+        let held = Sqlite::hold(&self.settings()).unwrap();
+        held.note().tell(admin, None).unwrap();
+        Sqlite::open_held(held, &self.settings(), self.clock.clone(), &Metrics::new()).unwrap()
     }
 }
 
@@ -67,7 +75,7 @@ impl Backend for Place {
 
     fn open_backup(&self, path: &Path) -> Arc<dyn Store> {
         let settings = Settings { path: path.to_owned(), ..self.settings() };
-        Sqlite::open(&settings, self.clock.clone(), &Metrics::new(), None).unwrap()
+        Sqlite::open(&settings, self.clock.clone(), &Metrics::new()).unwrap()
     }
 
     fn backup_path(&self) -> PathBuf {

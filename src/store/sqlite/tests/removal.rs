@@ -66,7 +66,7 @@ async fn after_a_purge_the_file_has_shrunk_back() {
 async fn a_store_over_its_size_lets_the_oldest_history_go_and_nothing_that_waits() {
     let place = Place::new();
     let small = Settings { max_size: 6_000_000, ..place.settings() };
-    let store = Sqlite::open(&small, place.clock.clone(), &Metrics::new(), None).unwrap();
+    let store = Sqlite::open(&small, place.clock.clone(), &Metrics::new()).unwrap();
     fill(&place, &*store, 100).await;
     let waiting = due(&*store, "crm", place.clock.now()).await.len();
     assert_eq!(waiting, 100);
@@ -96,7 +96,7 @@ async fn under_the_disk_reserve_a_purge_goes_on() {
     drop(store);
     place.clock.advance(Duration::from_hours(15 * 24));
     let full = Settings { min_free: u64::MAX, ..place.settings() };
-    let store = Sqlite::open(&full, place.clock.clone(), &Metrics::new(), None).unwrap();
+    let store = Sqlite::open(&full, place.clock.clone(), &Metrics::new()).unwrap();
 
     let mut purged = 0;
     tidy::pass(&*store, |step| purged += step.history).await.unwrap();

@@ -346,8 +346,8 @@ async fn an_erasure_that_is_cut_off_after_any_step_is_gone_on_with_from_the_star
 
 fn event_count(place: &Place, path: std::path::PathBuf) -> usize {
     let settings = crate::store::Settings { path, ..place.settings() };
-    let store = Sqlite::open(&settings, place.clock.clone(), &crate::metrics::Metrics::new(), None)
-        .unwrap();
+    let store =
+        Sqlite::open(&settings, place.clock.clone(), &crate::metrics::Metrics::new()).unwrap();
     usize::try_from(store.totals().events.values().map(|of| of.accepted).sum::<u64>()).unwrap()
 }
 

@@ -31,7 +31,7 @@ fn count(page: &str, series: &str) -> u64 {
 async fn every_declared_name_is_on_the_first_page_at_zero() {
     let place = Place::new();
     let metrics = Metrics::new();
-    let store = Sqlite::open(&place.settings(), place.clock.clone(), &metrics, None).unwrap();
+    let store = Sqlite::open(&place.settings(), place.clock.clone(), &metrics).unwrap();
 
     store.declare(&[SourceName::new("plum-us")], &[TargetName::new("crm")]);
 
@@ -65,7 +65,7 @@ async fn every_declared_name_is_on_the_first_page_at_zero() {
 async fn a_scrape_shows_what_the_store_has_and_the_age_of_the_oldest() {
     let place = Place::new();
     let metrics = Metrics::new();
-    let store = Sqlite::open(&place.settings(), place.clock.clone(), &metrics, None).unwrap();
+    let store = Sqlite::open(&place.settings(), place.clock.clone(), &metrics).unwrap();
     store.commit(admission(&place.clock, &["crm"])).await.unwrap();
     store.commit(quarantined(&place.clock)).await.unwrap();
     place.clock.advance(Duration::from_millis(90_500));
@@ -90,7 +90,7 @@ async fn a_scrape_shows_what_the_store_has_and_the_age_of_the_oldest() {
 async fn every_scrape_balances_while_others_write() {
     let place = Place::new();
     let metrics = Metrics::new();
-    let store = Sqlite::open(&place.settings(), place.clock.clone(), &metrics, None).unwrap();
+    let store = Sqlite::open(&place.settings(), place.clock.clone(), &metrics).unwrap();
     store.declare(&[SourceName::new("clouddial-au")], &[TargetName::new("crm")]);
     let writing = async {
         for _ in 0..10 {
