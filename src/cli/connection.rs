@@ -138,9 +138,9 @@ impl Address {
         }
         let Places { likely, tokens, settings } = self.places()?;
         let tokens = own.map_or(tokens, |own| vec![own]);
-        let (nobody, settings) = match reached(likely, tokens, &settings).await? {
+        let nobody = match reached(likely, tokens, &settings).await? {
             Ok(relay) => return Ok(Peer::Relay(relay)),
-            Err(nobody) => (nobody, settings),
+            Err(nobody) => nobody,
         };
         if need == Need::Write {
             eprintln!(

@@ -259,10 +259,9 @@ impl Choice {
         while let Some(max) = steps.next().await {
             body.insert("max".to_owned(), json!(max));
             let path = format!("/dead-letters/{verb}");
-            match peer.post(&path, &Value::Object(body.clone())).await {
-                Ok(step) => steps.took(step["moved"].as_u64().unwrap_or_default()),
-                Err(exit) => steps.fail(exit)?,
-            }
+            let step = peer.post(&path, &Value::Object(body.clone())).await;
+            let Some(step) = steps.given(step)? else { break };
+            steps.took(step["moved"].as_u64().unwrap_or_default());
         }
         let (moved, stop) = steps.finish();
         if self.connection.json {

@@ -231,13 +231,8 @@ async fn redrive(connection: &Connection, mut order: Value, dry: bool) -> Result
     let mut steps = Steps::new(done, None, None, connection.json);
     let (mut released, mut kept, mut over) = (0, Vec::new(), false);
     while !over && steps.next().await.is_some() {
-        let step = match peer.post("/quarantine/redrive", &order).await {
-            Ok(step) => step,
-            Err(exit) => {
-                steps.fail(exit)?;
-                break;
-            }
-        };
+        let step = peer.post("/quarantine/redrive", &order).await;
+        let Some(step) = steps.given(step)? else { break };
         let moved = step["released"].as_u64().unwrap_or_default();
         released += moved;
         kept.extend(step["kept"].as_array().cloned().unwrap_or_default());

@@ -199,13 +199,8 @@ impl Replay {
         while !over && let Some(max) = steps.next().await {
             body.insert("max".to_owned(), json!(max));
             body.insert("cursor".to_owned(), cursor.clone());
-            let step = match peer.post("/replay", &Value::Object(body.clone())).await {
-                Ok(step) => step,
-                Err(exit) => {
-                    steps.fail(exit)?;
-                    break;
-                }
-            };
+            let step = peer.post("/replay", &Value::Object(body.clone())).await;
+            let Some(step) = steps.given(step)? else { break };
             let moved = step["deliveries"].as_u64().unwrap_or_default();
             deliveries += moved;
             cursor = step["next"].clone();
@@ -246,13 +241,8 @@ impl Erase {
         let (mut erased, mut over) = (Map::new(), false);
         let mut steps = Steps::new("erased", None, None, connection.json);
         while !over && steps.next().await.is_some() {
-            let step = match peer.post("/erase", &order).await {
-                Ok(step) => step,
-                Err(exit) => {
-                    steps.fail(exit)?;
-                    break;
-                }
-            };
+            let step = peer.post("/erase", &order).await;
+            let Some(step) = steps.given(step)? else { break };
             add(&mut erased, &step);
             order["cursor"] = step["next"].clone();
             over = step["next"].is_null();

@@ -170,17 +170,14 @@ pub(super) fn send(arguments: &Send) -> Exit {
         eprintln!("error: no provider is called {:?}; there are {known}", arguments.provider);
         return Exit::Usage;
     };
-    if arguments.case == "list" && arguments.json {
-        let cases: Vec<&str> = cases.iter().map(|sample| sample.case).collect();
-        return print(&format!("{}\n", json!({ "cases": cases })));
-    }
+    let names: Vec<&str> = cases.iter().map(|sample| sample.case).collect();
     if arguments.case == "list" {
-        let cases: String = cases.iter().map(|sample| format!("{}\n", sample.case)).collect();
-        return print(&cases);
+        let listed =
+            if arguments.json { json!({ "cases": names }).to_string() } else { names.join("\n") };
+        return print(&format!("{listed}\n"));
     }
     let Some(sample) = cases.iter().find(|sample| sample.case == arguments.case) else {
-        let known: Vec<&str> = cases.iter().map(|sample| sample.case).collect();
-        let known = known.join(", ");
+        let known = names.join(", ");
         eprintln!("error: no case is called {:?}; there are {known}", arguments.case);
         return Exit::Usage;
     };

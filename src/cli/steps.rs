@@ -137,10 +137,17 @@ impl Steps {
         }
     }
 
-    /// Ends with the step that failed. When it was the first, there is nothing more to tell.
-    pub(super) fn fail(&mut self, exit: Exit) -> Result<(), Exit> {
-        self.stop = Some(Stop::Failed(exit));
-        if self.begun { Ok(()) } else { Err(exit) }
+    /// What a step gave. One that failed is the last, and gives none; when it was the first as well,
+    /// there is nothing more to tell.
+    pub(super) fn given<T>(&mut self, step: Result<T, Exit>) -> Result<Option<T>, Exit> {
+        match step {
+            Ok(given) => Ok(Some(given)),
+            Err(exit) if !self.begun => Err(exit),
+            Err(exit) => {
+                self.stop = Some(Stop::Failed(exit));
+                Ok(None)
+            }
+        }
     }
 
     /// Why it ended, without a word.

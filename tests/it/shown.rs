@@ -11,17 +11,23 @@ use crate::{
     operator::{asked, err, out, run},
 };
 
-#[tokio::test]
-async fn the_tables_of_the_verbs_are_shown_as_written_beside_the_tests() {
-    let (crm, erp) = (Target::answering(410).await, Target::answering(200).await);
-    let setup = Setup::new().target("crm", &crm, "").target("erp", &erp, "");
+/// A relay that has taken two calls for both targets, and where it takes more.
+async fn two_calls(crm: &Target, erp: &Target) -> (Setup, Process, String) {
+    let setup = Setup::new().target("crm", crm, "").target("erp", erp, "");
     let config = write_config(&setup.folder(), &setup.text());
-    let folder = setup.folder();
     let relay = Process::serve(&config).await;
     let url = format!("http://{}/hooks/calls", relay.callbacks);
     for call in ["call.1", "call.2"] {
         post(&url, &callback(call)).await.id();
     }
+    (setup, relay, url)
+}
+
+#[tokio::test]
+async fn the_tables_of_the_verbs_are_shown_as_written_beside_the_tests() {
+    let (crm, erp) = (Target::answering(410).await, Target::answering(200).await);
+    let (setup, relay, url) = two_calls(&crm, &erp).await;
+    let folder = setup.folder();
     let mut busy = callback("call.3");
     busy["callResult"]["resultType"] = json!("Busy");
     post(&url, &busy).await.id();
@@ -63,14 +69,8 @@ async fn shown(name: &str, folder: &Path, arguments: &[&str]) {
 #[tokio::test]
 async fn what_the_verbs_did_is_shown_as_written_beside_the_tests() {
     let (crm, erp) = (Target::answering(200).await, Target::answering(200).await);
-    let setup = Setup::new().target("crm", &crm, "").target("erp", &erp, "");
-    let config = write_config(&setup.folder(), &setup.text());
+    let (setup, relay, url) = two_calls(&crm, &erp).await;
     let folder = setup.folder();
-    let relay = Process::serve(&config).await;
-    let url = format!("http://{}/hooks/calls", relay.callbacks);
-    for call in ["call.1", "call.2"] {
-        post(&url, &callback(call)).await.id();
-    }
     post(&url, &json!({ "state": "nobody knows" })).await.id();
     eventually("all of them settled", || async {
         let targets = asked(&folder, &["targets", "--json"]).await;
