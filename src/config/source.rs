@@ -1,7 +1,12 @@
 //! `[sources.*]`.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
+use jiff::tz::TimeZone;
 use toml::de::DeValue;
 
 use super::{
@@ -70,16 +75,13 @@ fn reading(
     provider: Option<Provider>,
 ) -> Option<provider::Settings> {
     let timezone = fields.get("timezone", value::zone);
-    let timezones = fields.get("timezones", |node| map(node, str::to_owned, value::zone));
     let country = fields.get("country", value::country);
-    let names = fields.get("fields", |node| map(node, str::to_owned, value::text));
+    let names = fields.get("fields", |node| names(node, provider));
     let status = fields.get("status", status_words);
     let repair_json = fields.get("repair_json", value::flag);
     let validation_key = fields.get("validation_key", secrets::many_sendable);
     let mapping = mapping(name, fields, provider);
-    if let Some(provider) = provider {
-        check_names(fields, provider, names.as_ref(), timezones.is_some(), mapping.as_ref())?;
-    }
+    let timezones = fields.get("timezones", |node| timezones(node, provider, mapping.as_ref()));
     if let (Some(node), Some(provider)) = (fields.written("validation_key"), provider)
         && provider != Provider::Mobtexting
     {
@@ -106,32 +108,34 @@ fn reading(
     })
 }
 
-/// Whether `fields` and `timezones` name fields that are read, each received under its own key.
-fn check_names(
-    fields: &Fields<'_>,
-    provider: Provider,
-    names: Option<&BTreeMap<String, String>>,
-    has_zones: bool,
+/// The key that each renamed field is received under.
+fn names(node: &Node<'_>, provider: Option<Provider>) -> Option<BTreeMap<String, String>> {
+    let names = map(node, str::to_owned, value::text)?;
+    // Of a custom provider, `mapping` says that it has none.
+    if let Some(provider) = provider.filter(|provider| *provider != Provider::Custom) {
+        node.check_names("field", provider.fields()).and(own_keys(node))?;
+    }
+    Some(names)
+}
+
+/// The zones of single times: of those that the provider has, or its mapping reads.
+fn timezones(
+    node: &Node<'_>,
+    provider: Option<Provider>,
     mapping: Option<&Mapping>,
-) -> Option<()> {
-    let is_custom = provider == Provider::Custom;
-    let mut checked = Some(());
-    if let (Some(node), Some(_), false) = (fields.written("fields"), names, is_custom) {
-        checked = node.check_names("field", provider.fields()).and(own_keys(&node));
-    }
-    let times = match mapping {
-        Some(mapping) if is_custom => mapping.times(),
-        _ => provider.times().iter().map(|&time| time.to_owned()).collect(),
+) -> Option<BTreeMap<String, TimeZone>> {
+    let zones = map(node, str::to_owned, value::zone)?;
+    let times = match provider {
+        Some(Provider::Custom) => mapping.map(Mapping::times),
+        provider => provider.map(|it| it.times().iter().map(|&it| it.to_owned()).collect()),
     };
-    if let (Some(node), true) = (fields.written("timezones"), has_zones && !times.is_empty()) {
+    if let Some(times) = times {
         let last = |time: &String| time.rsplit('.').next().map(str::to_owned);
-        let mut names: Vec<String> = times.iter().filter_map(last).chain(times.clone()).collect();
-        names.sort_unstable();
-        names.dedup();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        checked = node.check_names("time", &names).and(checked);
+        let known: BTreeSet<String> = times.iter().filter_map(last).chain(times.clone()).collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        node.check_names("time", &known)?;
     }
-    checked
+    Some(zones)
 }
 
 /// Whether no two fields are received under one key.

@@ -117,16 +117,18 @@ fn file_place(node: &Node<'_>) -> Option<Place> {
     if path.as_os_str() == "-" {
         return Some(Place::Stdout);
     }
+    let shown = || excerpt::shown(&path.display().to_string());
     // Seen here, because every event would wait for its schedule to end.
-    if path.is_dir() {
-        let shown = excerpt::shown(&path.display().to_string());
-        return node.wrong(format!("{shown} is a folder"), "name a file in it");
+    match path.metadata() {
+        Ok(found) if found.is_dir() => {
+            node.wrong(format!("{} is a folder", shown()), "name a file in it")
+        }
+        Ok(found) if !found.is_file() => {
+            let remedy = "name one; \"-\" is standard output";
+            node.wrong(format!("{} is not a file", shown()), remedy)
+        }
+        _ => Some(Place::File(path)),
     }
-    if path.exists() && !path.is_file() {
-        let shown = excerpt::shown(&path.display().to_string());
-        return node.wrong(format!("{shown} is not a file"), "name one; \"-\" is standard output");
-    }
-    Some(Place::File(path))
 }
 
 fn common(fields: &Fields<'_>) -> Option<Common> {

@@ -8,7 +8,9 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use jiff::{
     Timestamp,
+    civil::date,
     fmt::{rfc2822, strtime},
+    tz::TimeZone,
 };
 
 use super::{
@@ -114,6 +116,11 @@ struct Reader<'r, 'a, 's> {
 /// Where a list stands, its members' names, and how its times are written.
 type Listed<'s> = (&'s Place, &'s BTreeMap<String, String>, Option<&'s TimeFormat>);
 
+/// Whether a field of ours is a time.
+fn is_time(field: &str) -> bool {
+    field.ends_with("_at") || matches!(field, "meeting.start" | "meeting.end")
+}
+
 /// How times of this form are read.
 fn reading(format: Option<&TimeFormat>) -> impl Fn(&str) -> Reading {
     move |text| format.map_or_else(|| instant::read(text), |format| format.read(text))
@@ -152,9 +159,7 @@ impl Mapping {
     pub fn times(&self) -> Vec<String> {
         let joined = |place: &Place| place.names().join(".");
         let times = self.rules.iter().filter_map(|(field, rule)| match rule {
-            Rule::At(at) if field.ends_with("_at") || field.starts_with("meeting.") => {
-                Some(joined(&at.from))
-            }
+            Rule::At(at) if is_time(field) => Some(joined(&at.from)),
             Rule::List { from, members, .. } => {
                 let member = members.get("at").or_else(|| members.get("completed_at"))?;
                 Some(format!("{}.{member}", joined(from)))
@@ -185,13 +190,13 @@ impl TimeFormat {
         // Written and read back: a directive that is none shows, and so does what is left out, the
         // afternoon among it.
         const EVENING: i8 = 21;
-        let sample = Timestamp::constant(3600 * 21, 0);
-        let sample = sample.to_zoned(jiff::tz::TimeZone::UTC);
+        let sample = date(1970, 1, 1).at(EVENING, 0, 0, 0).to_zoned(TimeZone::UTC);
+        let sample = sample.map_err(|error| error.to_string())?;
         let text = strtime::BrokenDownTime::from(&sample).to_string(written);
         let text = text.map_err(|error| error.to_string())?;
         let read = strtime::parse(written, &text).map_err(|error| error.to_string())?;
         let hour = if let Ok(at) = read.to_timestamp() {
-            Some(at.to_zoned(jiff::tz::TimeZone::UTC).hour())
+            Some(at.to_zoned(TimeZone::UTC).hour())
         } else {
             read.to_datetime().map_err(|error| error.to_string())?;
             read.hour()

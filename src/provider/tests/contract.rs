@@ -316,6 +316,18 @@ const SHARED_WORDS: &[(&str, &[&str])] = &[
     ("unknown", &["in_progress_new", "abandonedish", "completed.", "200"]),
 ];
 
+#[test]
+fn the_times_of_a_mapping_are_its_times_and_nothing_else() {
+    let settings = custom(&[
+        ("call.id", "id"),
+        ("call.started_at", "/times/start"),
+        ("meeting.start", "from"),
+        ("meeting.end", "to"),
+        ("meeting.host", "host"),
+    ]);
+    assert_eq!(settings.mapping.times(), ["times.start", "to", "from"]);
+}
+
 /// A custom source whose rules read these fields from these places.
 fn custom(rules: &[(&str, &str)]) -> Settings {
     let rule = |(field, place): &(&str, &str)| {

@@ -230,11 +230,15 @@ fn check(
         outcomes.push(first);
         cost
     });
+    assert_linear(settings, name, costs);
+    outcomes
+}
+
+fn assert_linear(settings: &Settings, name: &str, costs: [Cost; 3]) {
     let name = format!("{} of {}: {costs:?}", name, settings.name());
     assert!(is_linear(costs.map(|cost| cost.visited), 16 * KIB), "{name}");
     assert!(is_linear(costs.map(|cost| cost.allocations), 64), "{name}");
     assert!(is_linear(costs.map(|cost| cost.allocated), 64 * KIB), "{name}");
-    outcomes
 }
 
 #[test]
@@ -407,10 +411,7 @@ fn a_hostile_query_has_its_outcome_in_linear_work_too() {
                 let (seen, _) = self::outcome(&settings, post(&query, &body));
                 assert!(seen.is_ok(), "{name} of {}", settings.name());
             }
-            let name = format!("{name} of {}: {costs:?}", settings.name());
-            assert!(is_linear(costs.map(|cost| cost.visited), 16 * KIB), "{name}");
-            assert!(is_linear(costs.map(|cost| cost.allocations), 64), "{name}");
-            assert!(is_linear(costs.map(|cost| cost.allocated), 64 * KIB), "{name}");
+            assert_linear(&settings, name, costs);
         }
     }
 }
