@@ -9,7 +9,8 @@
 
 use super::{
     Rules,
-    fields::{Fate, Fields, Path, text},
+    fate::{Fate, text},
+    fields::{Fields, Path},
     finish::Mapped,
     status::{self, Meaning},
 };

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use super::{
     document::parameters,
-    fields::{Fate, Fields, MAX_ID, text},
+    fate::{Fate, MAX_ID, text},
+    fields::Fields,
 };
 use crate::event::{
     Call, Data, Warning,

@@ -18,7 +18,8 @@ use jiff::{
 use super::{
     Denied, Document, Handshake, Rules, Settings,
     document::find,
-    fields::{Fate, Fields, Path, text},
+    fate::{Fate, text},
+    fields::{Fields, Path},
     finish::Mapped,
     status::{self, Meaning},
 };

@@ -9,6 +9,7 @@ pub mod auth;
 mod clouddial;
 pub mod document;
 mod eleven_x;
+mod fate;
 mod fields;
 mod fingerprint;
 mod finish;

@@ -21,7 +21,8 @@ use jiff::Timestamp;
 
 use super::{
     Callback, Handshake, Rules, Settings, document,
-    fields::{Fate, Fields, Listed, Path, text},
+    fate::{Fate, text},
+    fields::{Fields, Listed, Path},
     finish::Mapped,
     status::{self, Meaning},
 };

@@ -16,7 +16,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     Rules,
     document::nested,
-    fields::{Fate, Fields, Path, is_placeholder, text},
+    fate::{Fate, is_placeholder, text},
+    fields::{Fields, Path},
     finish::Mapped,
     status::{self, Meaning},
 };
