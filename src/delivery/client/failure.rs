@@ -28,8 +28,10 @@ pub(super) struct Trouble {
 pub(super) enum Stage {
     /// On the way to a connection.
     Connect,
-    /// On an open connection.
+    /// On an open connection, before the head of the answer.
     Exchange,
+    /// After it.
+    Answer,
 }
 
 // === impl Trouble ===
@@ -53,7 +55,9 @@ impl Trouble {
         let error: &(dyn Error + 'static) = &*self.error;
         if links(error).any(is_local) {
             None
-        } else if links(error).any(<dyn Error>::is::<rustls::Error>) {
+        } else if links(error).any(<dyn Error>::is::<rustls::Error>)
+            || (self.stage == Stage::Exchange && links(error).any(is_alert_in_words))
+        {
             // Also after the connection: TLS 1.3 refuses a client's certificate as late as that.
             Some(Cause::Tls)
         } else if links(error).any(is_refusal) {
@@ -103,6 +107,12 @@ fn is_refusal(link: &(dyn Error + 'static)) -> bool {
     link.is::<Refused>() || matches!(link.downcast_ref(), Some(ResolveError::Refused(_)))
 }
 
+/// Whether this was an error of TLS: of one that ends all requests on a connection, HTTP/2 keeps
+/// the kind and the words. Before the head of an answer, nothing else is of that kind.
+fn is_alert_in_words(link: &(dyn Error + 'static)) -> bool {
+    link.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
+}
+
 /// What a link of the chain says of an exchange on an open connection.
 fn in_exchange(link: &(dyn Error + 'static)) -> Option<Cause> {
     if let Some(error) = link.downcast_ref::<hyper::Error>() {
@@ -115,6 +125,9 @@ fn in_exchange(link: &(dyn Error + 'static)) -> Option<Cause> {
             (error.is_incomplete_message() || error.is_canceled() || error.is_closed())
                 .then_some(Cause::Reset)
         }
+    } else if let Some(error) = link.downcast_ref::<h2::Error>() {
+        // What the other side calls off is a reset, whatever it calls the reason.
+        error.is_library().then_some(Cause::Protocol)
     } else {
         let error = link.downcast_ref::<io::Error>()?;
         match error.kind() {

@@ -183,7 +183,7 @@ impl Client {
                 (Some(Cause::Oversized), Some(error))
             }
             Ok(Err(Rest::Broken(error))) => {
-                let trouble = Trouble::new(Stage::Exchange, error);
+                let trouble = Trouble::new(Stage::Answer, error);
                 (Some(trouble.classify().unwrap_or(Cause::Reset)), Some(trouble.describe()))
             }
             Err(_elapsed) => {

@@ -48,17 +48,21 @@ async fn connections_are_used_again_and_counted_when_they_are_opened() {
 #[tokio::test]
 async fn a_connection_the_target_closed_while_it_was_idle_costs_no_attempt() {
     // Answers, and closes as soon as nobody looks.
-    let crm = Receiver::start(|_| Act::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")).await;
-    let mut settings = http("crm", &crm.url);
-    settings.concurrency = 1;
-    let world = World::start(vec![settings]);
+    let leaves = Act::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    for speech in [Speech::Plain, Speech::Secure] {
+        let crm = Receiver::speaking(speech, move |_| leaves).await;
+        let mut settings = http_to("crm", &crm);
+        settings.concurrency = 1;
+        let world = World::start(vec![settings]);
 
-    for sent in 1..=20 {
-        world.enqueue(&["crm"]);
-        world.delivered("crm", sent).await;
+        for sent in 1..=20 {
+            world.enqueue(&["crm"]);
+            world.delivered("crm", sent).await;
+        }
+
+        let rows = world.store.rows("crm");
+        assert!(rows.iter().all(|row| row.attempts.len() == 1), "{speech:?}");
     }
-
-    assert!(world.store.rows("crm").iter().all(|row| row.attempts.len() == 1));
 }
 
 #[tokio::test]

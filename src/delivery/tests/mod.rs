@@ -1,6 +1,7 @@
 //! Delivery against scripted receivers and a store in memory.
 
 mod answers;
+mod authority;
 mod connections;
 mod lanes;
 mod memory;
@@ -23,7 +24,7 @@ use prometheus::IntCounter;
 
 use self::{
     memory::{Memory, Row, State},
-    receiver::{Act, Receiver},
+    receiver::{Act, Receiver, SPEECHES, Speech},
 };
 use crate::{
     clock::Clock,
@@ -129,6 +130,15 @@ fn http(name: &str, url: &str) -> target::Settings {
         by_call: false,
         renamed_from: None,
     }
+}
+
+/// A target that is this receiver.
+fn http_to(name: &str, receiver: &Receiver) -> target::Settings {
+    let mut settings = http(name, &receiver.url);
+    if let Place::Http(http) = &mut settings.place {
+        http.tls.clone_from(&receiver.trust);
+    }
+    settings
 }
 
 /// Waits for a condition, at most ten seconds, and says which it was.
