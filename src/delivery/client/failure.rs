@@ -1,6 +1,6 @@
 //! What kind of failure an error is, by the types in its chain, and how it is said.
 
-use std::{error::Error, fmt::Write as _, io};
+use std::{error::Error, fmt::Write as _, io, time::Duration};
 
 use rustix::io::Errno;
 
@@ -39,6 +39,23 @@ pub(super) enum Stage {
 impl Trouble {
     pub(super) fn new(stage: Stage, error: impl Into<BoxError>) -> Self {
         Self { stage, error: error.into() }
+    }
+
+    /// On the way to a connection that may take this long. Whichever clock on that way ran out,
+    /// it is called the same.
+    pub(super) fn connecting(error: impl Into<BoxError>, limit: Duration) -> Self {
+        let error = error.into();
+        if links(&*error).any(is_late) {
+            Self::late(limit)
+        } else {
+            Self::new(Stage::Connect, error)
+        }
+    }
+
+    /// No connection in time.
+    pub(super) fn late(limit: Duration) -> Self {
+        let late = format!("no connection within {limit:?}");
+        Self::new(Stage::Connect, io::Error::new(io::ErrorKind::TimedOut, late))
     }
 
     /// What an attempt that ended like this came to.
@@ -105,6 +122,15 @@ impl From<Refused> for Trouble {
 
 fn is_refusal(link: &(dyn Error + 'static)) -> bool {
     link.is::<Refused>() || matches!(link.downcast_ref(), Some(ResolveError::Refused(_)))
+}
+
+/// Whether a clock of ours ran out; that of the system has a number of its own.
+fn is_late(link: &(dyn Error + 'static)) -> bool {
+    match link.downcast_ref::<io::Error>() {
+        Some(error) => error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none(),
+        // The type of its own is hidden.
+        None => link.downcast_ref().is_some_and(reqwest::Error::is_timeout),
+    }
 }
 
 /// Whether this was an error of TLS: of one that ends all requests on a connection, HTTP/2 keeps

@@ -25,7 +25,7 @@ use reqwest::Url;
 use tokio::time::{Instant, timeout_at};
 
 #[cfg(test)]
-pub(super) use self::resolve::NEVER_FOUND;
+pub(super) use self::resolve::{NEVER_FOUND, TWO_ADDRESSES};
 use self::{
     failure::{BoxError, Stage, Trouble},
     plain::Plain,

@@ -6,7 +6,6 @@
 
 use std::{
     future::poll_fn,
-    io,
     pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError, Weak},
     task::{Context, Waker},
@@ -162,14 +161,11 @@ impl Plain {
     /// The connector's own limit is for each address, once the name is resolved.
     async fn connect_in_time(&self) -> Result<Open, Trouble> {
         let limit = self.connect_timeout;
-        timeout(limit, self.connect()).await.unwrap_or_else(|_elapsed| {
-            let late = format!("no connection within {limit:?}");
-            Err(Trouble::new(Stage::Connect, io::Error::new(io::ErrorKind::TimedOut, late)))
-        })
+        timeout(limit, self.connect()).await.unwrap_or_else(|_elapsed| Err(Trouble::late(limit)))
     }
 
     async fn connect(&self) -> Result<Open, Trouble> {
-        let failed = |error: BoxError| Trouble::new(Stage::Connect, error);
+        let failed = |error: BoxError| Trouble::connecting(error, self.connect_timeout);
         let mut connector = self.connector.clone();
         poll_fn(|cx| connector.poll_ready(cx)).await.map_err(|error| failed(error.into()))?;
         let stream =

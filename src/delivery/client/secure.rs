@@ -19,6 +19,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Secure {
     http: reqwest::Client,
+    connect_timeout: Duration,
     method: Method,
     url: Url,
 }
@@ -50,7 +51,12 @@ impl Secure {
             .no_proxy()
             .build()
             .map_err(reqwest::Error::without_url)?;
-        Ok(Self { http, method: to.method.clone(), url: to.url.clone() })
+        Ok(Self {
+            http,
+            connect_timeout: to.connect_timeout,
+            method: to.method.clone(),
+            url: to.url.clone(),
+        })
     }
 
     /// Makes one request.
@@ -59,8 +65,11 @@ impl Secure {
         *request.headers_mut() = headers;
         *request.body_mut() = Some(body.into());
         self.http.execute(request).await.map_err(|error| {
-            let stage = if error.is_connect() { Stage::Connect } else { Stage::Exchange };
-            Trouble::new(stage, error)
+            if error.is_connect() {
+                Trouble::connecting(error, self.connect_timeout)
+            } else {
+                Trouble::new(Stage::Exchange, error)
+            }
         })
     }
 }

@@ -175,21 +175,55 @@ async fn an_answer_under_the_cap_is_read_whole_and_its_first_bytes_kept() {
     }
 }
 
-#[tokio::test]
-async fn a_name_that_is_looked_up_for_ever_is_no_connection_within_its_time() {
-    let mut settings = http("crm", &format!("http://{NEVER_FOUND}/"));
+/// The first attempt at this URL, for whose connection there is little time, and for its answer
+/// more than a test waits.
+async fn assert_no_connection_in_time(url: &str) {
+    let mut settings = http("crm", url);
     if let Place::Http(http) = &mut settings.place {
         http.connect_timeout = Duration::from_millis(20);
+        http.timeout = Duration::from_hours(1);
+        http.tls = Some(Authority::new().trusted());
     }
     let world = World::start(vec![settings]);
     world.enqueue(&["crm"]);
 
     let row = world.attempted("crm", 1).await;
 
-    assert_eq!(row.attempts[0].error.as_deref(), Some("no connection within 20ms"));
+    assert_eq!(row.attempts[0].error.as_deref(), Some("no connection within 20ms"), "{url}");
     let line =
         r#"hookswitch_delivery_attempts_total{cause="connect",outcome="retry",target="crm"} 1"#;
     eventually("the counter", || world.registry.page().contains(line)).await;
+    assert_eq!(world.handle.status()[0].in_flight, 0);
+}
+
+#[tokio::test]
+async fn a_name_that_is_looked_up_for_ever_is_no_connection_within_its_time() {
+    for scheme in ["http", "https"] {
+        assert_no_connection_in_time(&format!("{scheme}://{NEVER_FOUND}/?key=hush")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_takes_no_connection_is_none_within_its_time() {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    // One may wait to be accepted, and then nobody else is let in.
+    let listener = socket.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let _waits = tokio::net::TcpStream::connect(address).await.unwrap();
+
+    for scheme in ["http", "https"] {
+        assert_no_connection_in_time(&format!("{scheme}://{address}/?key=hush")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_never_shakes_hands_is_no_connection_within_its_time() {
+    // The system accepts for it; it never says a word.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+
+    let url = format!("https://{}/?key=hush", listener.local_addr().unwrap());
+    assert_no_connection_in_time(&url).await;
 }
 
 #[tokio::test]

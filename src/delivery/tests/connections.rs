@@ -1,6 +1,10 @@
 //! Which connections are opened, used again, and refused.
 
-use super::*;
+use super::{
+    authority::{Age, Authority},
+    *,
+};
+use crate::delivery::client::TWO_ADDRESSES;
 
 fn opened(world: &World) -> u64 {
     let page = world.registry.page();
@@ -10,8 +14,11 @@ fn opened(world: &World) -> u64 {
 }
 
 fn with_rules(url: &str, allow: &[&str], deny: &[&str]) -> target::Settings {
+    ruled(http("crm", url), allow, deny)
+}
+
+fn ruled(mut settings: target::Settings, allow: &[&str], deny: &[&str]) -> target::Settings {
     let networks = |written: &[&str]| written.iter().map(|net| net.parse().unwrap()).collect();
-    let mut settings = http("crm", url);
     if let Place::Http(http) = &mut settings.place {
         http.addresses = AddressRules { allow: networks(allow), deny: networks(deny) };
     }
@@ -89,6 +96,38 @@ async fn what_a_name_resolves_to_is_checked_and_not_the_name() {
     let world = World::start(vec![with_rules(&url, &["127.0.0.0/8"], &[])]);
     world.enqueue(&["crm"]);
     world.delivered("crm", 1).await;
+}
+
+#[tokio::test]
+async fn of_two_addresses_the_denied_one_is_left_out_and_one_that_refuses_is_no_failure() {
+    let authority = Authority::new();
+    let server = authority.vouch(TWO_ADDRESSES, Age::Valid).server(None, b"h2");
+    let secure = Receiver::secured(server, |_| OK).await;
+    let plain = Receiver::start(|_| OK).await;
+    // It listens at the second address only.
+    let (second, both) = (["127.0.0.1/32"], ["127.0.0.0/8"]);
+    for receiver in [plain, secure] {
+        let url = receiver.url.replace("127.0.0.1", TWO_ADDRESSES);
+        let mut settings = http("crm", &url.replace("localhost", TWO_ADDRESSES));
+        if let Place::Http(http) = &mut settings.place {
+            http.tls = Some(authority.trusted());
+        }
+
+        let error = refused(ruled(settings.clone(), &[], &both), &receiver).await;
+        assert!(error.ends_with("127.0.0.2 is refused: deny_networks has 127.0.0.0/8"), "{error}");
+        let world = World::start(vec![ruled(settings.clone(), &[], &second)]);
+        world.enqueue(&["crm"]);
+        let error = world.attempted("crm", 1).await.attempts[0].error.clone().unwrap();
+        assert!(error.contains("Connection refused"), "{error}");
+        assert_eq!(receiver.count(), 0);
+
+        for allow in [[].as_slice(), second.as_slice()] {
+            let world = World::start(vec![ruled(settings.clone(), allow, &[])]);
+            world.enqueue(&["crm"]);
+            world.delivered("crm", 1).await;
+            assert_eq!(world.store.rows("crm")[0].attempts.len(), 1);
+        }
+    }
 }
 
 #[tokio::test]
