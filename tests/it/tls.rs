@@ -1,15 +1,32 @@
-//! Both listeners with TLS.
+//! Both listeners with TLS, and targets that ask who calls.
 
-use std::{fs, path::Path};
-
-use reqwest::{Certificate, Client, Version};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+use std::{
+    convert::Infallible,
+    fs,
+    path::Path,
+    sync::{Arc, Mutex},
 };
 
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
+};
+use reqwest::{Certificate, Client, Version};
+use rustls::{RootCertStore, ServerConfig, crypto::ring, server::WebPkiClientVerifier};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+use tokio_rustls::TlsAcceptor;
+
 use crate::harness::{
-    API_KEY, Process, Raw, Setup, callback, client, eventually, within, write_config,
+    API_KEY, Process, Raw, Relay, Setup, callback, client, eventually, post, within, write_config,
 };
 
 /// Writes a certificate of its own authority, for this address, and its key.
@@ -201,4 +218,153 @@ async fn the_admin_listener_has_so_many_connections_and_the_next_waits_for_one_t
     assert!(early.is_err(), "{early:?}");
     drop(open.pop());
     assert!(next.head().await.starts_with("HTTP/1.1 200"));
+}
+
+/// Vouches for whoever the test says.
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority(name: &str) -> Authority {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+fn vouched(by: &Authority, name: &str, until: i32) -> (rcgen::Certificate, KeyPair) {
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.not_before = date_time_ymd(2001, 1, 1);
+    params.not_after = date_time_ymd(until, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    (params.signed_by(&key, by).unwrap(), key)
+}
+
+/// Puts a new certificate of the relay, and its key, where relay.toml says they are.
+fn renew(folder: &Path, by: &Authority, until: i32) -> Vec<u8> {
+    let (certificate, key) = vouched(by, "relay", until);
+    fs::write(folder.join("caller.pem"), certificate.pem()).unwrap();
+    fs::write(folder.join("caller.key"), key.serialize_pem()).unwrap();
+    certificate.der().to_vec()
+}
+
+/// Under whose certificate a request came, and its `authorization`.
+type Seen = (Vec<u8>, String);
+
+/// A target that lets nobody in whom its authority does not know.
+struct Guarded {
+    port: u16,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    _serving: JoinSet<()>,
+}
+
+impl Guarded {
+    async fn by(authority: &Authority) -> Self {
+        let provider = Arc::new(ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.der().clone()).unwrap();
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&provider));
+        let (shown, key) = vouched(authority, "localhost", 2100);
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier.build().unwrap())
+            .with_single_cert(vec![shown.der().clone()], key.into())
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
+        let (log, mut serving) = (Arc::clone(&seen), JoinSet::new());
+        serving.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, log) = (acceptor.clone(), Arc::clone(&log));
+                connections.spawn(async move {
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    let caller = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
+                    let service = service_fn(move |request: Request<Incoming>| {
+                        let word = request.headers()["authorization"].to_str().unwrap().to_owned();
+                        log.lock().unwrap().push((caller.clone(), word));
+                        async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())) }
+                    });
+                    let serve = http1::Builder::new();
+                    let _ = serve.serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        Self { port, seen, _serving: serving }
+    }
+
+    async fn saw(&self, count: usize) -> Seen {
+        eventually("a request", || async { self.seen.lock().unwrap().len() == count }).await;
+        self.seen.lock().unwrap()[count - 1].clone()
+    }
+}
+
+/// Waits until the last attempt at the only target failed like this.
+async fn failed(relay: &Relay, how: &str) {
+    eventually(how, || async {
+        let told = client().get(relay.admin("/api/v1/targets")).send().await.unwrap();
+        let told = told.text().await.unwrap();
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        told["targets"][0]["last_error"].as_str().is_some_and(|error| error.contains(how))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_target_is_called_under_the_certificate_of_relay_toml_and_after_a_reload_under_the_next()
+{
+    let (ours, theirs) = (authority("ours"), authority("theirs"));
+    let target = Guarded::by(&ours).await;
+    let setup = Setup::new();
+    let folder = setup.folder();
+    fs::write(folder.join("authority.pem"), ours.pem()).unwrap();
+    let first = renew(&folder, &ours, 2100);
+    let setup = setup
+        .table(&format!(
+            "[targets.crm]\nurl = \"https://localhost:{}/events\"\n\
+             auth = {{ kind = \"bearer\", token = \"let-me-in\" }}\n\
+             tls = {{ ca = {:?}, cert = {:?}, key = {:?} }}\nretry = {{ schedule = [\"1h\"] }}",
+            target.port,
+            folder.join("authority.pem"),
+            folder.join("caller.pem"),
+            folder.join("caller.key")
+        ))
+        .route("everything", "crm");
+    let relay = setup.start().await;
+    post(&relay.url(), &callback("call.1")).await.id();
+    assert_eq!(target.saw(1).await, (first, "Bearer let-me-in".to_owned()));
+
+    // Not a word of relay.toml is another; the file it names is.
+    let second = renew(&folder, &ours, 2100);
+    let (status, report) = relay.reload(&setup.text(), "refuse").await;
+    assert_eq!((status, &report["changed"]), (200, &json!(["targets.crm"])), "{report}");
+    post(&relay.url(), &callback("call.2")).await.id();
+    assert_eq!(target.saw(2).await, (second, "Bearer let-me-in".to_owned()));
+
+    renew(&folder, &ours, 2002);
+    assert_eq!(relay.reload(&setup.text(), "refuse").await.0, 200);
+    post(&relay.url(), &callback("call.3")).await.id();
+    failed(&relay, "CertificateExpired").await;
+    renew(&folder, &theirs, 2100);
+    assert_eq!(relay.reload(&setup.text(), "refuse").await.0, 200);
+    post(&relay.url(), &callback("call.4")).await.id();
+    failed(&relay, "UnknownCA").await;
+    let refused = [("target", "crm"), ("outcome", "retry"), ("cause", "tls")];
+    eventually("two that wait for the next", || async {
+        relay.metrics().await.get("hookswitch_delivery_attempts_total", &refused) == 2.0
+    })
+    .await;
+
+    let third = renew(&folder, &ours, 2100);
+    let key = fs::read(folder.join("caller.key")).unwrap();
+    fs::write(folder.join("caller.key"), KeyPair::generate().unwrap().serialize_pem()).unwrap();
+    let (status, refusal) = relay.reload(&setup.text(), "refuse").await;
+    assert_eq!(status, 422, "{refusal}");
+    assert!(refusal.to_string().contains("not the one of the certificate"), "{refusal}");
+    fs::write(folder.join("caller.key"), key).unwrap();
+    assert_eq!(relay.reload(&setup.text(), "refuse").await.0, 200);
+    post(&relay.url(), &callback("call.5")).await.id();
+    assert_eq!(target.saw(3).await.0, third);
 }
