@@ -124,6 +124,16 @@ impl Sink {
         Self::File(Appended { path, open: None })
     }
 
+    /// The sink for a file that is there and open, on a disk that has no room from now on until
+    /// the file is opened again.
+    #[cfg(test)]
+    pub(super) fn on_a_full_disk(path: &Path) -> Self {
+        let found = fs::metadata(path).unwrap();
+        let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let open = Some(Open { file, identity: (found.dev(), found.ino()) });
+        Self::File(Appended { path: path.to_owned(), open })
+    }
+
     fn write(&mut self, text: &[u8]) -> io::Result<()> {
         match self {
             Self::File(file) => file.write(text),

@@ -13,6 +13,7 @@ mod secure;
 use std::{
     fmt,
     future::Future,
+    path::Path,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -37,6 +38,7 @@ use crate::{
         dial::Dial,
         dispatcher::keep_running,
         errand::{Shared, copy},
+        file::{Lines, Sink},
         format::Format,
         retry,
         target::{self, Http, Place, StatusRange, Target},
@@ -130,6 +132,11 @@ fn http(name: &str, url: &str) -> target::Settings {
         by_call: false,
         renamed_from: None,
     }
+}
+
+/// A target that is a file.
+fn archive(path: &Path) -> target::Settings {
+    target::Settings { place: Place::File(path.to_owned()), ..http("archive", "http://unused/") }
 }
 
 /// A target that is this receiver.
@@ -354,16 +361,7 @@ async fn stopping_lets_out_attempts_finish_and_takes_nothing_new() {
     let mut settings = http("crm", &crm.url);
     settings.concurrency = 1;
     let folder = tempfile::tempdir().unwrap();
-    let file = target::Settings {
-        name: TargetName::new("archive"),
-        place: Place::File(folder.path().join("events.jsonl")),
-        concurrency: 4,
-        rate: None,
-        retry: retry::Settings::default(),
-        breaker: breaker::Settings::default(),
-        by_call: false,
-        renamed_from: None,
-    };
+    let file = archive(&folder.path().join("events.jsonl"));
     let world = World::start(vec![settings, file]);
     for _ in 0..3 {
         world.enqueue(&["crm", "archive"]);
@@ -385,16 +383,7 @@ async fn stopping_lets_out_attempts_finish_and_takes_nothing_new() {
 async fn an_archive_has_every_event_on_a_line_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("deep/events.jsonl");
-    let world = World::start(vec![target::Settings {
-        name: TargetName::new("archive"),
-        place: Place::File(path.clone()),
-        concurrency: 16,
-        rate: None,
-        retry: retry::Settings::default(),
-        breaker: breaker::Settings::default(),
-        by_call: false,
-        renamed_from: None,
-    }]);
+    let world = World::start(vec![archive(&path)]);
 
     for number in 0..100 {
         world.store.enqueue(&["archive"], &format!(r#"{{"n":{number}}}"#), noon());
@@ -417,16 +406,7 @@ async fn an_archive_that_cannot_be_written_is_tried_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("events.jsonl");
     std::fs::create_dir(&path).unwrap();
-    let world = World::start(vec![target::Settings {
-        name: TargetName::new("archive"),
-        place: Place::File(path.clone()),
-        concurrency: 4,
-        rate: None,
-        retry: retry::Settings::default(),
-        breaker: breaker::Settings::default(),
-        by_call: false,
-        renamed_from: None,
-    }]);
+    let world = World::start(vec![archive(&path)]);
     world.enqueue(&["archive"]);
     let row = world.attempted("archive", 1).await;
     assert!(row.attempts[0].error.as_deref().unwrap().contains("directory"), "{row:?}");
@@ -436,6 +416,30 @@ async fn an_archive_that_cannot_be_written_is_tried_again() {
 
     world.delivered("archive", 1).await;
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"id\":\"a\"}\n");
+}
+
+#[tokio::test]
+async fn what_the_disk_had_no_room_for_is_written_later_behind_what_was_torn_by_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.jsonl");
+    // What there was room for of an event before.
+    std::fs::write(&path, "{\"id\":\"0\"}\n{\"id\":").unwrap();
+    let world = lane(&archive(&path), |drain| {
+        Way::Lines(Lines::start(Sink::on_a_full_disk(&path), 1, drain).unwrap())
+    });
+    world.enqueue(&["archive"]);
+
+    let row = world.attempted("archive", 1).await;
+
+    let error = row.attempts[0].error.as_deref().unwrap();
+    assert!(error.contains("No space left on device"), "{error}");
+    let line =
+        r#"hookswitch_delivery_attempts_total{cause="io",outcome="retry",target="archive"} 1"#;
+    eventually("the counter", || world.registry.page().contains(line)).await;
+    world.advance(Duration::from_secs(6), "archive").await;
+    world.delivered("archive", 1).await;
+    let lines = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(lines, "{\"id\":\"0\"}\n{\"id\":\n{\"id\":\"a\"}\n");
 }
 
 fn counter() -> IntCounter {
@@ -473,11 +477,16 @@ fn scripted_as(
     settings: &target::Settings,
     script: impl Fn(&Delivery) -> Played + Send + Sync + 'static,
 ) -> World {
+    lane(settings, |_| Way::Scripted(Script(Box::new(script))))
+}
+
+/// A lane with these settings, and a way of the test's own.
+fn lane(settings: &target::Settings, way: impl FnOnce(&Drain) -> Way) -> World {
     let mut world = World::start(Vec::new());
     let tls = Tls::system(false).unwrap();
     let connections = counter();
     let mut target = Target::new(settings, &tls, &world.drain, connections).unwrap();
-    target.way = Way::Scripted(Script(Box::new(script)));
+    target.way = way(&world.drain);
     world.registry = Metrics::new();
     let metrics = crate::delivery::metrics::Metrics::new(&world.registry).target(settings);
     let store = Arc::<Memory>::clone(&world.store);
