@@ -258,6 +258,44 @@ async fn a_hangup_reads_the_file_again_with_its_secrets() {
     relay.terminate().await;
 }
 
+#[tokio::test]
+async fn a_start_and_a_hangup_keep_what_has_no_target_and_say_how_much_that_is() {
+    let crm = Target::answering(500).await;
+    let setup = Setup::new().target("crm", &crm, "retry = { schedule = [\"1h\"] }");
+    let config = write_config(&setup.folder(), &setup.text());
+    let mut relay = Process::serve(&config).await;
+    let url = format!("http://{}/hooks/calls", relay.callbacks);
+    for n in 0..3 {
+        post(&url, &callback(&format!("call.{n}"))).await.id();
+    }
+    crm.received(3).await;
+    let says =
+        |lines: &[String]| lines.iter().any(|line| line.contains("3 deliveries wait for crm"));
+    let owed = async |relay: &Process| {
+        let told = client().get(format!("http://{}/api/v1/targets", relay.admin)).send().await;
+        let told = told.unwrap().text().await.unwrap();
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        (told["targets"][0]["configured"].clone(), told["targets"][0]["pending"].clone())
+    };
+
+    write_config(&setup.folder(), &setup.beside().text());
+    let said = relay.hung_up().await;
+
+    assert!(says(&said) && !said.last().unwrap().contains("not reloaded"), "{said:?}");
+    assert_eq!(owed(&relay).await, (json!(false), json!(3)));
+    relay.terminate().await;
+    let relay = Process::serve(&config).await;
+    assert_eq!(owed(&relay).await, (json!(false), json!(3)));
+    let (_, said) = relay.terminate().await;
+    assert!(says(&said), "{said:?}");
+    write_config(&setup.folder(), &setup.text());
+    let relay = Process::serve(&config).await;
+    assert_eq!(owed(&relay).await, (json!(true), json!(3)));
+    let (_, said) = relay.terminate().await;
+    assert!(!says(&said), "{said:?}");
+    assert_eq!(crm.got().len(), 3);
+}
+
 /// The same store under another relay.toml.
 fn on_the_store_of(setup: &Setup, other: &Setup) -> String {
     let own = format!("{:?}", other.store_path());
@@ -414,6 +452,71 @@ async fn what_is_out_when_its_target_is_removed_is_what_it_comes_back_as() {
     assert_eq!((count(&relay, "crm", "delivered").await, target.got().len()), (1.0, 2));
     assert_eq!(count(&relay, "crm", "dead").await, 1.0);
     relay.metrics().await.assert_balanced(&["calls"], &["crm"]);
+}
+
+#[tokio::test]
+async fn what_does_not_come_back_in_time_is_not_buried_and_a_repeat_goes_on() {
+    let target = Target::answering(500).await;
+    let setup = Setup::new().target("crm", &target, "timeout = \"100ms\"");
+    let (relay, store) = troubled(&setup).await;
+    store.forgets.store(true, Ordering::SeqCst);
+    post(&relay.url(), &callback("call.1")).await.id();
+    target.received(1).await;
+    let bare = on_the_store_of(&setup, &Setup::new());
+
+    let (status, told) = relay.reload(&bare, "dead").await;
+
+    assert_eq!((status, &told["reason"]), (503, &json!("unfinished")), "{told}");
+    assert!(told["detail"].as_str().unwrap().contains("have not come back in time"), "{told}");
+    assert_eq!((count(&relay, "crm", "pending").await, target.got().len()), (1.0, 1));
+    store.forgets.store(false, Ordering::SeqCst);
+    let (status, told) = relay.reload(&bare, "dead").await;
+    assert_eq!((status, &told["orphaned"][0]["pending"]), (200, &json!(1)), "{told}");
+    assert_eq!((count(&relay, "crm", "dead").await, target.got().len()), (1.0, 1));
+    relay.metrics().await.assert_balanced(&["calls"], &["crm"]);
+}
+
+#[tokio::test]
+async fn a_paused_target_is_paused_after_a_reload_whatever_that_changes() {
+    let target = Target::answering(200).await;
+    let other = Target::answering(200).await;
+    let setup = Setup::new().target("crm", &target, "concurrency = 2").target("bi", &other, "");
+    let relay = setup.start().await;
+    let (status, _) = order(&relay, "/api/v1/targets/crm/pause", &json!({})).await;
+    assert_eq!(status, 200);
+    let shown = async || {
+        let told = client().get(relay.admin("/api/v1/targets")).send().await.unwrap();
+        let told: serde_json::Value = serde_json::from_str(&told.text().await.unwrap()).unwrap();
+        let mut all = told["targets"].as_array().unwrap().iter();
+        all.find(|target| target["name"] == "crm").unwrap().clone()
+    };
+    let since = shown().await["paused_since"].clone();
+    let without = Setup::new().target("bi", &other, "");
+    let texts = [
+        setup.text(),
+        setup.text().replace("concurrency = 2", "concurrency = 3"),
+        on_the_store_of(&setup, &without),
+        setup.text(),
+    ];
+
+    for (turn, text) in texts.iter().enumerate() {
+        assert_eq!(relay.reload(text, "keep").await.0, 200, "{turn}");
+        post(&relay.url(), &callback(&format!("call.{turn}"))).await.id();
+        // Whoever is not paused has it by now.
+        other.received(turn + 1).await;
+        let now = shown().await;
+        assert_eq!(now["in_flight"], 0, "{turn}: {now}");
+        if now["configured"] == true {
+            assert_eq!((&now["state"], &now["paused_since"]), (&json!("paused"), &since), "{turn}");
+        }
+    }
+    assert!(target.got().is_empty());
+
+    let (status, _) = order(&relay, "/api/v1/targets/crm/resume", &json!({})).await;
+    assert_eq!(status, 200);
+    // One of them came while there was no such target.
+    eventually("the others", || async { count(&relay, "crm", "delivered").await == 3.0 }).await;
+    relay.metrics().await.assert_balanced(&["calls"], &["crm", "bi"]);
 }
 
 #[tokio::test]

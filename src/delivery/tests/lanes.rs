@@ -133,6 +133,58 @@ async fn what_expires_while_tripped_says_so_with_the_last_error_of_the_target() 
     eventually("the counter", || world.registry.page().contains(line)).await;
 }
 
+/// Tried every twenty minutes for an hour, and never left alone.
+fn for_an_hour(url: &str) -> target::Settings {
+    let mut settings = http("crm", url);
+    settings.breaker.failures = 0;
+    let twenty = Duration::from_mins(20);
+    settings.retry.pauses =
+        retry::Pauses::Exponential { initial: twenty, factor: 1.0, max: twenty };
+    settings.retry.give_up_after = Some(Duration::from_hours(1));
+    settings
+}
+
+#[tokio::test]
+async fn what_fails_until_it_is_too_old_is_tried_at_its_last_instant_and_has_expired() {
+    let crm = Receiver::start(|_| Act::Answer(502, &[], b"busy")).await;
+    let world = World::start(vec![for_an_hour(&crm.url)]);
+    world.enqueue(&["crm"]);
+    let mut row = world.attempted("crm", 1).await;
+
+    while row.state == State::Pending {
+        let pause = row.next_at.duration_since(world.clock.now()).unsigned_abs();
+        // The clock knows whole milliseconds only.
+        let pause =
+            Duration::from_millis(u64::try_from(pause.as_nanos().div_ceil(1_000_000)).unwrap());
+        world.advance(pause, "crm").await;
+        row = world.attempted("crm", row.attempts.len() + 1).await;
+    }
+
+    assert_eq!(row.state, State::Dead(BuryReason::Expired));
+    // Pauses of 20 to 24 minutes: the third would end after the hour, and is cut short.
+    assert_eq!(row.attempts.len(), 4);
+    assert_eq!(row.attempts[3].at, noon() + Duration::from_hours(1));
+    assert_eq!(row.attempts[3].snippet.as_deref(), Some(b"busy".as_slice()));
+    let line = r#"hookswitch_dead_letters_total{reason="expired",target="crm"} 1"#;
+    eventually("the counter", || world.registry.page().contains(line)).await;
+    let line = r#"hookswitch_dead_letters_total{reason="expired_while_tripped",target="crm"} 0"#;
+    assert!(world.registry.page().contains(line));
+}
+
+#[tokio::test]
+async fn what_has_grown_too_old_while_nobody_was_there_is_tried_once() {
+    for (status, becomes) in [(200, State::Delivered), (502, State::Dead(BuryReason::Expired))] {
+        let crm = Receiver::start(move |_| Act::Answer(status, &[], b"")).await;
+        let store = Arc::<Memory>::default();
+        store.enqueue(&["crm"], "{}", noon().checked_sub(Duration::from_hours(48)).unwrap());
+
+        let world = World::start_with(vec![for_an_hour(&crm.url)], store);
+
+        let row = world.attempted("crm", 1).await;
+        assert_eq!((row.state, crm.count()), (becomes, 1));
+    }
+}
+
 #[tokio::test]
 async fn a_lone_event_that_expires_as_the_probe_says_so_too() {
     let crm = Receiver::start(|_| Act::Answer(502, &[], b"")).await;
@@ -195,6 +247,32 @@ async fn a_pause_lasts_over_a_restart() {
 
     world.handle.resume(&name).await.unwrap();
     world.delivered("crm", 1).await;
+}
+
+#[tokio::test]
+async fn a_pause_lasts_over_a_reload_for_which_a_request_is_waited() {
+    let (crm, new) = (Receiver::held(|_| OK).await, Receiver::start(|_| OK).await);
+    let world = World::start(vec![http("crm", &crm.url)]);
+    let name = TargetName::new("crm");
+    world.enqueue(&["crm"]);
+    eventually("a request that is out", || crm.count() == 1).await;
+    world.handle.pause(&name).await.unwrap();
+    for _ in 0..3 {
+        world.enqueue(&["crm"]);
+    }
+
+    let changed = Settings { targets: vec![http("crm", &new.url)] };
+    world.handle.reload(&changed, &BTreeSet::new()).await.unwrap();
+    crm.release(1);
+    world.delivered("crm", 1).await;
+    everybody_had_a_turn().await;
+
+    let status = world.handle.status().remove(0);
+    assert_eq!((status.state, status.in_flight), (TargetState::Paused, 0));
+    assert_eq!((crm.count(), new.count()), (1, 0));
+    world.handle.resume(&name).await.unwrap();
+    world.delivered("crm", 4).await;
+    assert_eq!((crm.count(), new.count()), (1, 3));
 }
 
 #[tokio::test]

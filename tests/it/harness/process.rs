@@ -101,12 +101,18 @@ impl Process {
 
     /// `SIGHUP`, and waits until the log says what came of it.
     pub(crate) async fn hang_up(&mut self) -> String {
+        self.hung_up().await.pop().unwrap()
+    }
+
+    /// The same; everything that the log says until then.
+    pub(crate) async fn hung_up(&mut self) -> Vec<String> {
         let pid = rustix::process::Pid::from_raw(self.id()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+        let mut lines = Vec::new();
         loop {
-            let line = within("the end of a reload", self.log.recv()).await.unwrap();
-            if line.contains("reloaded") {
-                return line;
+            lines.push(within("the end of a reload", self.log.recv()).await.unwrap());
+            if lines.last().is_some_and(|line| line.contains("reloaded")) {
+                return lines;
             }
         }
     }

@@ -32,6 +32,8 @@ pub(crate) struct Troubled {
     pub(crate) fails: AtomicBool,
     /// Commits wait.
     pub(crate) waits: AtomicBool,
+    /// What came of attempts is not kept.
+    pub(crate) forgets: AtomicBool,
     go_on: Notify,
     /// Steps of long work that succeed still.
     steps: AtomicU64,
@@ -39,9 +41,14 @@ pub(crate) struct Troubled {
 
 impl Troubled {
     fn on(inner: Arc<dyn Store>) -> Arc<Self> {
-        let (fails, waits) = (AtomicBool::new(false), AtomicBool::new(false));
-        let steps = AtomicU64::new(u64::MAX);
-        Arc::new(Self { inner, fails, waits, go_on: Notify::new(), steps })
+        Arc::new(Self {
+            inner,
+            fails: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
+            forgets: AtomicBool::new(false),
+            go_on: Notify::new(),
+            steps: AtomicU64::new(u64::MAX),
+        })
     }
 
     /// Has the disk fail after that many steps of redriving, discarding, replaying, releasing,
@@ -114,6 +121,9 @@ impl Store for Troubled {
         attempt: Attempt,
         settlement: Settlement,
     ) -> Answer<'_, ()> {
+        if self.forgets.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(StoreError::Io(GONE.into())) });
+        }
         self.inner.settle(delivery, attempt, settlement)
     }
 
