@@ -1,16 +1,13 @@
 //! The normalised call event, version 1: the shape every target receives.
 //!
-//! The contract is `event.md`; the fields stand here in its order, because the order of the
-//! fields is the order of the keys in the JSON. Every key is always present, except `subject`.
+//! The contract is `event.md`; the fields stand here in its order, as the keys do in the JSON.
 
 use std::{borrow::Cow, collections::BTreeSet, fmt, sync::Arc};
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 
 use crate::event::{
-    AnsweredBy, Direction, EventId, Reason, Status, Warning, instant,
-    value::{AsObject, Object},
+    AnsweredBy, Direction, EventId, Reason, Status, Warning, json::Json as _, value::Object,
 };
 
 /// The `dataschema` of version 1.
@@ -139,7 +136,7 @@ pub struct Call<'a> {
 }
 
 /// A phone number, or what stood in its place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Number<'a> {
     /// What the provider sent, digits exact.
     pub raw: Cow<'a, str>,
@@ -150,7 +147,7 @@ pub struct Number<'a> {
 }
 
 /// One leg of a call.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Leg<'a> {
     /// `from` or `to`.
     pub role: &'static str,
@@ -163,10 +160,9 @@ pub struct Leg<'a> {
 }
 
 /// One entry of the timeline.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Moment<'a> {
     /// When.
-    #[serde(serialize_with = "instant::serialize")]
     pub at: Option<Timestamp>,
     /// What, in our words.
     pub event: Status,
@@ -175,7 +171,7 @@ pub struct Moment<'a> {
 }
 
 /// `data.agent`.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Agent<'a> {
     /// The provider's id of the agent.
     pub id: Option<Cow<'a, str>>,
@@ -186,7 +182,7 @@ pub struct Agent<'a> {
 }
 
 /// `data.contact`.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Contact<'a> {
     /// The contact's name.
     pub name: Option<Cow<'a, str>>,
@@ -195,7 +191,7 @@ pub struct Contact<'a> {
 }
 
 /// `data.campaign`.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Campaign<'a> {
     /// The provider's id of the campaign.
     pub id: Option<Cow<'a, str>>,
@@ -204,7 +200,7 @@ pub struct Campaign<'a> {
 }
 
 /// `data.sequence`.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Sequence<'a> {
     /// The provider's id of the sequence.
     pub id: Option<Cow<'a, str>>,
@@ -213,20 +209,18 @@ pub struct Sequence<'a> {
 }
 
 /// `data.meeting`.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Meeting<'a> {
     /// When it begins.
-    #[serde(serialize_with = "instant::serialize")]
     pub start: Option<Timestamp>,
     /// When it ends.
-    #[serde(serialize_with = "instant::serialize")]
     pub end: Option<Timestamp>,
     /// Who hosts it.
     pub host: Option<Cow<'a, str>>,
 }
 
 /// One entry of `data.outcomes`.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Outcome<'a> {
     /// Its name.
     pub name: Option<Cow<'a, str>>,
@@ -235,7 +229,7 @@ pub struct Outcome<'a> {
 }
 
 /// One entry of `data.actions`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Action<'a> {
     /// The provider's key of the action.
     pub key: Option<Cow<'a, str>>,
@@ -244,7 +238,6 @@ pub struct Action<'a> {
     /// Lower-case, otherwise as sent.
     pub status: Option<Cow<'a, str>>,
     /// When it was done.
-    #[serde(serialize_with = "instant::serialize")]
     pub completed_at: Option<Timestamp>,
     /// What it is.
     pub description: Option<Cow<'a, str>>,
@@ -274,10 +267,10 @@ impl fmt::Display for SourceName {
 
 impl CallEvent<'_> {
     /// The event as the bytes every structured target receives.
-    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+    pub fn to_json(&self) -> Vec<u8> {
         let mut json = Vec::with_capacity(4096);
-        serde_json::to_writer(&mut json, self)?;
-        Ok(json)
+        self.write_json(&mut json);
+        json
     }
 
     /// The status, `unknown` where none was decided.
@@ -301,89 +294,5 @@ impl CallEvent<'_> {
             .or(self.data.logged_at)
             .or(call.queued_at)
             .unwrap_or(self.envelope.received_at)
-    }
-}
-
-impl Serialize for CallEvent<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut event = serializer.serialize_struct("CallEvent", 9)?;
-        event.serialize_field("specversion", "1.0")?;
-        event.serialize_field("id", &self.envelope.id)?;
-        event.serialize_field("source", &format_args!("/sources/{}", self.envelope.source))?;
-        event.serialize_field("type", &format_args!("call.{}", self.status()))?;
-        if let Some(subject) = self.subject() {
-            event.serialize_field("subject", subject)?;
-        }
-        event.serialize_field("time", &instant::Text(self.time()))?;
-        event.serialize_field("datacontenttype", "application/json")?;
-        event.serialize_field("dataschema", DATA_SCHEMA)?;
-        event.serialize_field("data", &Body(self))?;
-        event.end()
-    }
-}
-
-/// The `data` of an event, which also tells when it was received.
-struct Body<'e, 'a>(&'e CallEvent<'a>);
-
-impl Serialize for Body<'_, '_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let data = &self.0.data;
-        let mut body = serializer.serialize_struct("Data", 17)?;
-        body.serialize_field("provider", &data.provider)?;
-        body.serialize_field("received_at", &instant::Text(self.0.envelope.received_at))?;
-        body.serialize_field("call", &data.call)?;
-        body.serialize_field("agent", &data.agent)?;
-        body.serialize_field("contact", &data.contact)?;
-        body.serialize_field("campaign", &data.campaign)?;
-        body.serialize_field("sequence", &data.sequence)?;
-        body.serialize_field("meeting", &data.meeting)?;
-        body.serialize_field("disposition", &data.disposition)?;
-        body.serialize_field("notes", &data.notes)?;
-        body.serialize_field("outcomes", &data.outcomes)?;
-        body.serialize_field("actions", &data.actions)?;
-        body.serialize_field("extracted", &AsObject(&data.extracted))?;
-        body.serialize_field("analysis", &AsObject(&data.analysis))?;
-        body.serialize_field("extra", &AsObject(&data.extra))?;
-        body.serialize_field("query", &AsObject(&data.query))?;
-        body.serialize_field("warnings", &data.warnings)?;
-        body.end()
-    }
-}
-
-// === impl Call ===
-
-impl Serialize for Call<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let at = |at: Option<Timestamp>| at.map(instant::Text);
-        let mut call = serializer.serialize_struct("Call", 28)?;
-        call.serialize_field("id", &self.id)?;
-        call.serialize_field("reference", &self.reference)?;
-        call.serialize_field("direction", &self.direction)?;
-        call.serialize_field("from", &self.from)?;
-        call.serialize_field("to", &self.to)?;
-        call.serialize_field("via", &self.via)?;
-        call.serialize_field("status", &self.status)?;
-        call.serialize_field("status_raw", &self.status_raw)?;
-        call.serialize_field("final", &self.status.is_final())?;
-        call.serialize_field("reason", &self.reason)?;
-        call.serialize_field("reason_raw", &self.reason_raw)?;
-        call.serialize_field("answered_by", &self.answered_by)?;
-        call.serialize_field("queued_at", &at(self.queued_at))?;
-        call.serialize_field("scheduled_at", &at(self.scheduled_at))?;
-        call.serialize_field("started_at", &at(self.started_at))?;
-        call.serialize_field("answered_at", &at(self.answered_at))?;
-        call.serialize_field("ended_at", &at(self.ended_at))?;
-        call.serialize_field("duration_seconds", &self.duration_seconds)?;
-        call.serialize_field("billable_seconds", &self.billable_seconds)?;
-        call.serialize_field("attempts", &self.attempts)?;
-        call.serialize_field("max_attempts", &self.max_attempts)?;
-        call.serialize_field("retry_wait_seconds", &self.retry_wait_seconds)?;
-        call.serialize_field("recording_url", &self.recording_url)?;
-        call.serialize_field("url", &self.url)?;
-        call.serialize_field("summary", &self.summary)?;
-        call.serialize_field("transcript", &self.transcript)?;
-        call.serialize_field("legs", &self.legs)?;
-        call.serialize_field("timeline", &self.timeline)?;
-        call.end()
     }
 }

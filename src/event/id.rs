@@ -3,8 +3,9 @@
 use std::{fmt, str::FromStr};
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
 use uuid::Uuid;
+
+use crate::event::json::Json;
 
 /// The `id` of an event and the `webhook-id` of its deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,9 +45,9 @@ impl FromStr for EventId {
     }
 }
 
-impl Serialize for EventId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl Json for EventId {
+    fn write_json(&self, to: &mut Vec<u8>) {
         let mut text = [0_u8; uuid::fmt::Hyphenated::LENGTH];
-        serializer.serialize_str(self.0.hyphenated().encode_lower(&mut text))
+        self.0.hyphenated().encode_lower(&mut text).write_json(to);
     }
 }

@@ -7,14 +7,11 @@
 use jiff::{
     SignedDuration, Timestamp,
     civil::DateTime,
-    fmt::temporal::{DateTimeParser, DateTimePrinter},
-    tz::{Disambiguation, TimeZone},
+    fmt::temporal::DateTimeParser,
+    tz::{Disambiguation, Offset, TimeZone},
 };
-use serde::{Serialize, Serializer};
 
-/// An instant that serialises as the event's text.
-#[derive(Clone, Copy, Debug)]
-pub struct Text(pub Timestamp);
+use crate::event::json::Json;
 
 /// What a provider's text of a time says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,15 +66,6 @@ pub fn place(naive: DateTime, zone: &TimeZone) -> Option<Placed> {
     (at >= FIRST).then_some(Placed { at, ambiguous })
 }
 
-/// For `#[serde(serialize_with)]` on a field that may be null.
-#[expect(clippy::ref_option, reason = "the signature serde asks for")]
-pub(super) fn serialize<S: Serializer>(
-    at: &Option<Timestamp>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    at.map(Text).serialize(serializer)
-}
-
 /// Where the time begins in `YYYY-MM-DD HH:MM:SS`.
 const TIME_AT: usize = 11;
 
@@ -88,8 +76,6 @@ const DATED_LEN: usize = 19;
 const FIRST: Timestamp = Timestamp::constant(-62_167_219_200, 0);
 
 const PARSER: DateTimeParser = DateTimeParser::new();
-const WHOLE: DateTimePrinter = DateTimePrinter::new().precision(Some(0));
-const MILLIS: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
 
 /// Whether `bytes` begin as `YYYY-MM-DD HH:MM:SS` or with `T`, and go on without a zone's name:
 /// jiff's parser takes more forms than the contract (week dates, signed years, `[Europe/Paris]`).
@@ -132,19 +118,40 @@ impl Reading {
     }
 }
 
-// === impl Text ===
+// === impl Timestamp ===
 
-impl Serialize for Text {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let printer = if self.0.subsec_nanosecond().rem_euclid(1_000_000_000) / 1_000_000 == 0 {
-            &WHOLE
-        } else {
-            &MILLIS
-        };
-        let mut text = String::with_capacity("2025-10-27T10:01:44.120Z".len());
-        printer.print_timestamp(&self.0, &mut text).map_err(serde::ser::Error::custom)?;
-        serializer.serialize_str(&text)
+impl Json for Timestamp {
+    fn write_json(&self, to: &mut Vec<u8>) {
+        let at = Offset::UTC.to_datetime(*self);
+        to.push(b'"');
+        to.extend_from_slice(&digits::<4>(at.year().into()));
+        for (sign, part) in [
+            (b'-', at.month()),
+            (b'-', at.day()),
+            (b'T', at.hour()),
+            (b':', at.minute()),
+            (b':', at.second()),
+        ] {
+            let [tens, ones] = digits(part.into());
+            to.extend_from_slice(&[sign, tens, ones]);
+        }
+        let millis = at.subsec_nanosecond() / 1_000_000;
+        if millis > 0 {
+            to.push(b'.');
+            to.extend_from_slice(&digits::<3>(millis));
+        }
+        to.extend_from_slice(b"Z\"");
     }
+}
+
+/// A number that is not negative, in so many digits.
+fn digits<const N: usize>(mut number: i32) -> [u8; N] {
+    let mut digits = [b'0'; N];
+    for digit in digits.iter_mut().rev() {
+        *digit += u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+    }
+    digits
 }
 
 #[cfg(test)]
@@ -157,7 +164,9 @@ mod tests {
             Reading::Naive(naive) => place(naive, &TimeZone::UTC).expect("in range").at,
             other => return format!("{other:?}"),
         };
-        serde_json::to_string(&Text(at)).expect("a text").trim_matches('"').to_owned()
+        let mut json = Vec::new();
+        at.write_json(&mut json);
+        serde_json::from_slice(&json).expect("a text")
     }
 
     #[test]

@@ -7,6 +7,8 @@ mod call_event;
 mod golden;
 mod id;
 pub mod instant;
+pub(crate) mod json;
+mod layout;
 pub mod number;
 pub mod schema;
 mod trace;

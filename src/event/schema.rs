@@ -81,7 +81,7 @@ mod tests {
 
     fn json_of(data: Data<'_>) -> Value {
         let event = CallEvent { envelope: envelope(), data };
-        serde_json::from_slice(&event.to_json().expect("serialises")).expect("JSON")
+        serde_json::from_slice(&event.to_json()).expect("JSON")
     }
 
     fn bare() -> Value {

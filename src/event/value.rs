@@ -5,11 +5,7 @@
 
 use std::borrow::Cow;
 
-use serde::{
-    Serialize, Serializer,
-    ser::{Error as _, SerializeMap as _},
-};
-use serde_json::value::RawValue;
+use crate::event::json::Json;
 
 /// A JSON value that borrows from the body wherever it can.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +27,8 @@ pub enum Value<'a> {
 /// The members of an object in the order they were sent.
 pub type Object<'a> = Vec<(Cow<'a, str>, Value<'a>)>;
 
-/// Serialises members as a JSON object.
-#[derive(Debug)]
-pub struct AsObject<'v, 'a>(pub &'v Object<'a>);
+/// Members that are written as a JSON object.
+pub(super) struct AsObject<'v, 'a>(pub(super) &'v Object<'a>);
 
 // === impl Value ===
 
@@ -45,6 +40,13 @@ impl Value<'_> {
             Self::Object(members) => !members.is_empty(),
             Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => false,
         }
+    }
+
+    /// The value as JSON.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut json = Vec::new();
+        self.write_json(&mut json);
+        json
     }
 
     /// The same value, borrowing from nothing.
@@ -68,27 +70,30 @@ impl Value<'_> {
     }
 }
 
-impl Serialize for Value<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl Json for Value<'_> {
+    fn write_json(&self, to: &mut Vec<u8>) {
         match self {
-            Self::Null => serializer.serialize_unit(),
-            Self::Bool(value) => serializer.serialize_bool(*value),
-            Self::Number(text) => serde_json::from_str::<&RawValue>(text)
-                .map_err(S::Error::custom)?
-                .serialize(serializer),
-            Self::String(text) => serializer.serialize_str(text),
-            Self::Array(entries) => serializer.collect_seq(entries),
-            Self::Object(members) => AsObject(members).serialize(serializer),
+            Self::Null => to.extend_from_slice(b"null"),
+            Self::Bool(value) => value.write_json(to),
+            Self::Number(text) => to.extend_from_slice(text.as_bytes()),
+            Self::String(text) => text.write_json(to),
+            Self::Array(entries) => entries.write_json(to),
+            Self::Object(members) => AsObject(members).write_json(to),
         }
     }
 }
 
-impl Serialize for AsObject<'_, '_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, value) in self.0 {
-            map.serialize_entry(name, value)?;
+impl Json for AsObject<'_, '_> {
+    fn write_json(&self, to: &mut Vec<u8>) {
+        to.push(b'{');
+        for (at, (name, value)) in self.0.iter().enumerate() {
+            if at > 0 {
+                to.push(b',');
+            }
+            name.write_json(to);
+            to.push(b':');
+            value.write_json(to);
         }
-        map.end()
+        to.push(b'}');
     }
 }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use crate::event::json::Json;
 
 /// Makes an enum of words: the variants, their text, the list of all, and back from text.
 macro_rules! words {
@@ -35,9 +35,9 @@ macro_rules! words {
             }
         }
 
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.as_str())
+        impl Json for $name {
+            fn write_json(&self, to: &mut Vec<u8>) {
+                self.as_str().write_json(to);
             }
         }
     };

@@ -119,7 +119,7 @@ fn decode(
     let document = provider::recognised(&settings.reading, document).map_err(Unreadable::as_str)?;
     let Decoded { event, fingerprint } =
         provider::normalise(&settings.reading, document, envelope.clone());
-    let json = event.to_json().map_err(|_| Unreadable::Unsupported.as_str())?;
+    let json = event.to_json();
     let asked =
         Facts { source: &settings.name, provider: &event.data.provider, status: event.status() };
     let Chosen { targets, failed } = routes.choose(asked, &json);

@@ -103,9 +103,8 @@ pub(super) fn challenge(
     if settings.validation_key.as_ref().is_some_and(|keys| !keys.matches(key.as_bytes())) {
         return Err(Denied::Wrong);
     }
-    let Ok(challenge) = serde_json::to_string(challenge) else { return Ok(None) };
-    let answer = format!("{{\"challenge\":{challenge}}}").into_bytes();
-    Ok(Some(Handshake::new("application/json", answer)))
+    let answer = Value::Object(vec![("challenge".into(), challenge.clone())]);
+    Ok(Some(Handshake::new("application/json", answer.to_json())))
 }
 
 /// The field map of `providers.md` C.2, in the order of the event.

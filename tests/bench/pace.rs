@@ -54,7 +54,6 @@ use tokio::{
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const CONNECTIONS: usize = 64;
-const BODY_BYTES: usize = 2048;
 const API_KEY: &str = "pace-key";
 
 /// What one round of one server came to.
@@ -263,14 +262,12 @@ async fn send(
 /// A callback of 2 KB, each of another call.
 fn body() -> Bytes {
     static CALLS: AtomicU64 = AtomicU64::new(0);
-    let call = CALLS.fetch_add(1, Ordering::Relaxed);
-    let mut body = Vec::with_capacity(BODY_BYTES);
-    body.extend_from_slice(
-        br#"{"agentId":"agent.p1","agentName":"Pace Agent","name":"Ada Sample","phoneNumber":"+15550100123","phoneNumberExt":"","fromPhoneNumber":"+15550100199","scheduledAt":"2025-01-20T14:00:00.000Z","timezone":"Europe/London","direction":"outbound","customInputVariables":{"plan":"gold"},"duration":184,"callUrl":"https://calls.example.com/1","rescheduledAt":null,"callResult":{"resultType":"Goal Completed","summary":"Ada renewed her plan.","extractedVariables":{"renewed":true,"seats":12},"agentActions":[{"description":"Scheduled follow-up meeting","status":"completed","actionKey":"schedule_meeting","completedAt":"2025-01-20T14:03:10.000Z","metadata":{}}],"humanActions":[],"outcomes":[{"name":"interested","reasoning":"Renewed at once"}],"transcription":""#,
-    );
-    let tail = format!(r#""}},"callId":"call.pace.{call:012}"}}"#);
-    body.resize(BODY_BYTES - tail.len(), b'x');
-    body.extend_from_slice(tail.as_bytes());
+    const CALLBACK: &[u8] = include_bytes!("callback.json");
+    const AFTER_CALL: usize = "\"}\n".len();
+    let call = format!("{:012}", CALLS.fetch_add(1, Ordering::Relaxed));
+    let mut body = CALLBACK.to_vec();
+    let end = body.len() - AFTER_CALL;
+    body[end - call.len()..end].copy_from_slice(call.as_bytes());
     body.into()
 }
 

@@ -6,7 +6,7 @@ use form_urlencoded::parse as parse_query;
 
 use super::{Body, Denied, Head, Scheme, has_no_body, matched};
 use crate::{
-    event::value::{AsObject, Value},
+    event::value::Value,
     provider::{Document, Place, Unreadable},
     secret::Secrets,
 };
@@ -72,7 +72,7 @@ pub fn masked(
         for field in fields {
             replace(&mut root, field);
         }
-        serde_json::to_vec(&AsObject(&root)).ok().or(Some(Vec::new()))
+        Some(Value::Object(root).to_json())
     })
 }
 

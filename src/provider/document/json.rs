@@ -13,6 +13,7 @@ use super::{MAX_DEPTH, Notes, Unreadable, check_unique};
 use crate::{
     event::{
         Warning,
+        json::plain,
         value::{Object, Value},
     },
     provider::work::visited,
@@ -60,47 +61,6 @@ enum Digits<'a> {
 /// What was put on a stack since it had `first` items.
 fn taken<T>(stack: &mut Vec<T>, first: usize) -> Vec<T> {
     if first == 0 { std::mem::take(stack) } else { stack.split_off(first) }
-}
-
-/// How many bytes a string goes on before a quote, a backslash or a control character.
-#[inline]
-fn plain(bytes: &[u8]) -> usize {
-    /// Names and words end before this; texts are passed in wider steps.
-    const SHORT: usize = 32;
-    let mut rest = bytes;
-    let mut passed = 0;
-    while passed < SHORT
-        && let Some((word, after)) = rest.split_first_chunk()
-    {
-        match first_special(u64::from_le_bytes(*word)) {
-            Some(at) => return passed + at,
-            None => passed += word.len(),
-        }
-        rest = after;
-    }
-    // All bytes of a block at once, which the compiler does many at a time.
-    let is_special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
-    while let Some((block, after)) = rest.split_first_chunk::<32>() {
-        if block.iter().fold(false, |any, byte| any | is_special(byte)) {
-            break;
-        }
-        passed += block.len();
-        rest = after;
-    }
-    passed + rest.iter().position(is_special).unwrap_or(rest.len())
-}
-
-/// The first of eight bytes that is a quote, a backslash or a control character.
-fn first_special(word: u64) -> Option<usize> {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    // The high bit of a byte is set where the byte was below the one subtracted. A borrow from a
-    // byte that is found may set the bit of a later one, never of an earlier.
-    let zero = |word: u64| word.wrapping_sub(EACH) & !word;
-    let control = word.wrapping_sub(EACH * 0x20) & !word;
-    let quote = zero(word ^ (EACH * 0x22));
-    let backslash = zero(word ^ (EACH * 0x5C));
-    let found = (control | quote | backslash) & (EACH << 7);
-    if found == 0 { None } else { usize::try_from(found.trailing_zeros() / 8).ok() }
 }
 
 fn is_space(byte: u8) -> bool {

@@ -10,7 +10,7 @@ fn with_type(
 ) -> Result<(String, Vec<Warning>), Unreadable> {
     let callback = Callback { method: "POST", query: "", content_type, body };
     let document = read(callback, true)?;
-    let json = serde_json::to_string(&Value::Object(document.root)).expect("serialises");
+    let json = String::from_utf8(Value::Object(document.root).to_json()).expect("text");
     Ok((json, document.warnings.into_iter().collect()))
 }
 

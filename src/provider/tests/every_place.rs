@@ -58,7 +58,7 @@ impl Known {
             let text = body.to_string();
             let decoded = decoded(&Settings::of(self.provider), post("", &text));
             let Ok(decoded) = decoded else { return true };
-            let event = decoded.event.to_json().expect("serialises");
+            let event = decoded.event.to_json();
             let event = serde_json::from_slice(&event).expect("JSON");
             !lost(self.provider, body, &event).is_empty()
         })
