@@ -89,6 +89,10 @@ pub(super) struct Shift(pub(super) Arc<Shared>);
 /// shared by then.
 const GROUP_JOBS_MAX: usize = 512;
 
+/// How long the first of a group waits for as many as came with the last. A commit and its sync
+/// take about as long, and most of that whether they are for one or for fifty.
+const PATIENCE: Duration = Duration::from_millis(1);
+
 /// Bytes of events in one transaction, so that it stays within the page cache.
 const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -252,7 +256,7 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         // What fails here fails again in the first group, and is handled there.
         self.seen = Seen::read(&self.connection, YOUNG_MAX).ok();
-        while let Some(group) = shared.queue.take(sized()) {
+        while let Some(group) = shared.queue.gather(PATIENCE, sized()) {
             let Err(trouble) = self.commit(group) else { continue };
             tracing::error!(error = %trouble, "the store failed to commit, and opens its file anew");
             drop(self);
