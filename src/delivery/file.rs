@@ -11,6 +11,8 @@ use std::{
     os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -85,7 +87,12 @@ impl Lines {
 fn write_batches(mut sink: Sink, mut queue: mpsc::Receiver<Line>) {
     let mut batch = Vec::new();
     let mut text = Vec::new();
+    let mut written = 0;
     while let Some(first) = queue.blocking_recv() {
+        // Who came in company comes so again, and one line costs a synchronisation like a hundred.
+        if queue.len() + 1 < written {
+            thread::sleep(PATIENCE);
+        }
         batch.push(first);
         while let (true, Ok(line)) = (batch.len() < BATCH_MAX, queue.try_recv()) {
             batch.push(line);
@@ -94,10 +101,12 @@ fn write_batches(mut sink: Sink, mut queue: mpsc::Receiver<Line>) {
             append_line(&mut text, &line.json);
         }
         let result = sink.write(&text).map_err(|error| WriteError::Io(Arc::new(error)));
+        let count = batch.len();
         for line in batch.drain(..) {
             // An attempt that no longer listens was cut short: its delivery is not settled.
             drop(line.written.send(result.clone()));
         }
+        written = count;
         text.clear();
         text.shrink_to(TEXT_KEPT_BYTES);
     }
@@ -105,6 +114,9 @@ fn write_batches(mut sink: Sink, mut queue: mpsc::Receiver<Line>) {
 
 /// Lines in one write: what one synchronisation of the disk serves at most.
 const BATCH_MAX: usize = 256;
+
+/// How long the first line of a batch waits for as many as the last batch had.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// The buffer a writer keeps between batches, whatever the largest event was.
 const TEXT_KEPT_BYTES: usize = 256 * 1024;
@@ -319,6 +331,6 @@ mod tests {
 
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 100);
         drop(lines);
-        assert!(drain.finish(std::time::Duration::from_secs(10)).await);
+        assert!(drain.finish(Duration::from_secs(10)).await);
     }
 }
