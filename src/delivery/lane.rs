@@ -31,7 +31,7 @@ use crate::{
         retry::later,
     },
     drain::Drain,
-    store::{BuryReason, DeliveryId, Due, Lapse, StoreError},
+    store::{BuryReason, Delivery, DeliveryId, Due, Handed, Lapse, StoreError},
 };
 
 /// The queue view of one target.
@@ -47,6 +47,10 @@ pub(super) struct Lane {
     ids: HashMap<task::Id, Out>,
     /// Whether there may be more due than is held: of first attempts, and of further ones.
     look: (bool, bool),
+    /// The store was asked for everything up to this one: what is handed over of that is known.
+    through: DeliveryId,
+    /// The lane was woken while it asked, and takes what is handed over with the answer.
+    is_called: bool,
     /// When the next one is due that is not held.
     next_at: Option<Timestamp>,
     tripped: Tripped,
@@ -97,6 +101,8 @@ impl Lane {
             out: JoinSet::new(),
             ids: HashMap::new(),
             look: (true, true),
+            through: DeliveryId::default(),
+            is_called: false,
             next_at: None,
             tripped: Tripped::No,
             paused: false,
@@ -150,11 +156,18 @@ impl Lane {
                 Some(found) = OptionFuture::from(asking.as_mut()) => {
                     asking = None;
                     self.take(found);
+                    if std::mem::take(&mut self.is_called) {
+                        self.take_handed();
+                    }
                 }
                 () = &mut woken => {
                     woken.set(wake.notified());
                     woken.as_mut().enable();
-                    self.look = (true, true);
+                    // An answer that is on its way may have the same.
+                    match asking {
+                        Some(_) => self.is_called = true,
+                        None => self.take_handed(),
+                    }
                 }
                 () = tokio::time::sleep(idle.unwrap_or_default()), if idle.is_some() => {
                     self.look = (true, true);
@@ -242,15 +255,41 @@ impl Lane {
         self.look = (true, true);
     }
 
+    /// Takes what the store hands over, if nothing older is due that is not here yet. Else the
+    /// store is asked for it in its turn.
+    fn take_handed(&mut self) {
+        let Handed { mut deliveries, look } = self.shared.store.handed(&self.shared.target.name);
+        if look {
+            self.look = (true, true);
+        }
+        deliveries.retain(|delivery| delivery.id > self.through);
+        if deliveries.is_empty() {
+            return;
+        }
+        self.heed();
+        self.note_sizes(&deliveries);
+        let is_behind =
+            self.look.0 || self.paused || self.tripped != Tripped::No || self.is_store_failing;
+        let room = if is_behind { 0 } else { self.buffer.room(self.buffer_max()).first };
+        self.look.0 = deliveries.len() > room;
+        deliveries.truncate(room);
+        self.buffer.extend(deliveries);
+    }
+
+    /// Takes note of how large the bodies of this target are.
+    fn note_sizes(&mut self, deliveries: &[Delivery]) {
+        let bytes: usize = deliveries.iter().map(|delivery| delivery.json.len()).sum();
+        self.body_bytes_mean = bytes.checked_div(deliveries.len()).unwrap_or(self.body_bytes_mean);
+    }
+
     /// Takes the store's answer.
     fn take(&mut self, found: Found) {
         let shared = Arc::clone(&self.shared);
         let name = &shared.target.name;
         let error = match found {
             Found::Due(Ok(due)) => {
-                let count = due.deliveries.len();
-                let bytes: usize = due.deliveries.iter().map(|delivery| delivery.json.len()).sum();
-                self.body_bytes_mean = bytes.checked_div(count).unwrap_or(self.body_bytes_mean);
+                self.note_sizes(&due.deliveries);
+                self.through = self.through.max(due.through);
                 self.look.0 |= due.more.0;
                 self.look.1 |= due.more.1;
                 // What was asked before a pause is not as old as it says.
@@ -425,7 +464,7 @@ impl Lane {
 }
 
 /// Deliveries of each kind that wait in memory for each slot: the store is asked once for that many.
-const BUFFER_PER_SLOT: usize = 4;
+const BUFFER_PER_SLOT: usize = 16;
 
 /// What of each kind waits in memory should come to no more bytes than this, as far as the size of
 /// the last bodies tells that of the next.

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The row of one event × one target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeliveryId(pub i64);
 
 /// One delivery that is due. Handed back by value to [`crate::store::Store::settle`].
@@ -49,6 +49,17 @@ pub struct Due {
     pub next_at: Option<Timestamp>,
     /// Whether more are due whose first attempt it will be, and more that were attempted.
     pub more: (bool, bool),
+    /// What was there to be found: whatever is not younger, by its id, than this.
+    pub through: DeliveryId,
+}
+
+/// What [`crate::store::Store::handed`] gives.
+#[derive(Debug, Default)]
+pub struct Handed {
+    /// Committed since it was last asked, in the order of their ids; all due, none attempted yet.
+    pub deliveries: Vec<Delivery>,
+    /// Something else may be due: what was redriven, or more than could be handed over.
+    pub look: bool,
 }
 
 /// How many of what is due are asked for. Two numbers, because events that have waited for their

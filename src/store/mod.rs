@@ -14,6 +14,12 @@
 //!   one owner of the target, who passes it as `held`. Order is (`next_at`, seq). It sees
 //!   everything whose commit has returned, and costs the same whatever the backlog. First attempts
 //!   and further ones are counted apart, so that neither hides the other.
+//! * [`Store::handed`] spares a target that keeps up the question: what a commit makes due for it is
+//!   handed over from memory, once, after [`Store::due`] finds it as well and before
+//!   [`Store::commit`] returns. Whoever lets
+//!   go of it loses nothing; whoever has the answer of a [`Store::due`] that was asked meanwhile
+//!   passes over what [`Due::through`] covers. The memory is bounded: more than fits is left to
+//!   [`Store::due`], and so is whatever is not new.
 //! * [`Store::settle`] consumes the delivery, so settling twice does not compile; it is
 //!   idempotent on (delivery, round, attempt), attempt numbers are never reused, and it returns
 //!   only when the outcome is durable. For a delivery that has left the round, or is no longer
@@ -64,6 +70,7 @@ mod admission;
 #[cfg(test)]
 mod conformance;
 mod delivery;
+mod handover;
 mod history;
 pub mod metrics;
 mod number;
@@ -80,7 +87,7 @@ use tokio::sync::Notify;
 pub use admission::{Admission, CallFacts, Fate, Fingerprint, Receipt, StoredRequest};
 pub use delivery::{
     Attempt, BuryReason, Cause, DeadLetter, Delivery, DeliveryId, DeliveryTotals, Due, EventTotals,
-    Lapse, Room, Settlement, StoredEvent, Totals,
+    Handed, Lapse, Room, Settlement, StoredEvent, Totals,
 };
 pub use history::{
     DeadFilter, DeadPage, DeliveryRecord, DeliveryState, EventCursor, EventFilter, EventPage,
@@ -147,6 +154,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// in it, before asking [`Store::due`]: a commit between the two would otherwise wait for the
     /// next poll.
     fn wake(&self, target: &TargetName) -> Arc<Notify>;
+
+    /// What was committed for `target` since this was last asked, for its one owner, who is told by
+    /// [`Store::wake`] when there is something.
+    fn handed(&self, target: &TargetName) -> Handed;
 
     /// One event with its request, by id.
     fn event(&self, id: EventId) -> Answer<'_, Option<StoredEvent>>;

@@ -233,6 +233,55 @@ async fn a_paused_target_queues_says_so_and_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn a_target_that_keeps_up_is_sent_what_is_handed_over_without_a_look() {
+    let crm = Receiver::start(|_| OK).await;
+    let world = World::start(vec![http("crm", &crm.url)]);
+    world.looked("crm").await;
+    let looks = world.store.answered.load(Ordering::SeqCst);
+
+    for count in 1..=3 {
+        world.store.insert(&["crm"], "{}", world.clock.now());
+        world.store.hand_over("crm", |row| row.state == State::Pending);
+        world.delivered("crm", count).await;
+    }
+
+    assert_eq!(world.store.answered.load(Ordering::SeqCst), looks);
+    assert_eq!(crm.count(), 3);
+}
+
+#[tokio::test]
+async fn what_a_look_has_found_is_not_sent_again_when_it_is_handed_over_late() {
+    let crm = Receiver::start(|_| OK).await;
+    let world = World::start(vec![http("crm", &crm.url)]);
+    world.enqueue(&["crm"]);
+    world.delivered("crm", 1).await;
+
+    world.store.insert(&["crm"], "{}", world.clock.now());
+    world.store.hand_over("crm", |_| true);
+
+    world.delivered("crm", 2).await;
+    assert_eq!(crm.count(), 2);
+}
+
+#[tokio::test]
+async fn what_is_handed_over_in_a_pause_is_looked_for_after_it() {
+    let crm = Receiver::start(|_| OK).await;
+    let world = World::start(vec![http("crm", &crm.url)]);
+    let name = TargetName::new("crm");
+    world.looked("crm").await;
+    world.handle.pause(&name).await.unwrap();
+
+    world.store.insert(&["crm"], "{}", world.clock.now());
+    world.store.hand_over("crm", |_| true);
+    everybody_had_a_turn().await;
+    assert_eq!(crm.count(), 0);
+    world.handle.resume(&name).await.unwrap();
+
+    world.delivered("crm", 1).await;
+    assert_eq!(crm.count(), 1);
+}
+
+#[tokio::test]
 async fn a_pause_lasts_over_a_restart() {
     let crm = Receiver::start(|_| OK).await;
     let world = World::start(vec![http("crm", &crm.url)]);

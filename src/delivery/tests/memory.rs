@@ -20,8 +20,8 @@ use crate::{
     store::{
         Admission, Again, Answer, Attempt, BuryReason, DeadCount, DeadFilter, DeadPage, Delivery,
         DeliveryId, DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage,
-        Lapse, Limits, Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Room,
-        Settlement, Store, StoreError, StoredEvent, StoredRequest, Totals,
+        Handed, Lapse, Limits, Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed,
+        Room, Settlement, Store, StoreError, StoredEvent, StoredRequest, Totals,
     },
 };
 
@@ -50,6 +50,8 @@ pub(super) struct Row {
 pub(super) struct Memory {
     rows: Mutex<Vec<Row>>,
     wakes: Mutex<HashMap<TargetName, Arc<Notify>>>,
+    /// Handed over at the next wake, instead of a request to look.
+    handed: Mutex<HashMap<TargetName, Handed>>,
     paused: Mutex<BTreeMap<TargetName, Timestamp>>,
     stood: Mutex<HashMap<TargetName, Duration>>,
     /// The present, as the last test that moved it said.
@@ -65,9 +67,34 @@ pub(super) struct Memory {
     pub(super) adopt_panics: AtomicUsize,
 }
 
+impl Row {
+    fn delivery(self, stood: Duration) -> Delivery {
+        Delivery {
+            id: self.id,
+            target: self.target,
+            event: self.event,
+            json: self.json,
+            trace: None,
+            since: self.since,
+            stood,
+            round: 0,
+            new_id: false,
+            attempts: u32::try_from(self.attempts.len()).unwrap(),
+        }
+    }
+}
+
 impl Memory {
-    /// What a commit of one event with these targets leaves behind.
+    /// What a commit of one event with these targets leaves behind, to be looked for.
     pub(super) fn enqueue(&self, targets: &[&str], json: &str, now: Timestamp) {
+        self.insert(targets, json, now);
+        for target in targets {
+            self.wake(&TargetName::new(target)).notify_waiters();
+        }
+    }
+
+    /// What a commit leaves behind, before anybody is told.
+    pub(super) fn insert(&self, targets: &[&str], json: &str, now: Timestamp) {
         let mut rows = self.rows.lock().unwrap();
         let mut random = [0; 10];
         random[..8].copy_from_slice(&rows.len().to_be_bytes());
@@ -86,10 +113,16 @@ impl Memory {
                 said: None,
             });
         }
-        drop(rows);
-        for target in targets {
-            self.wake(&TargetName::new(target)).notify_waiters();
-        }
+    }
+
+    /// Hands over those rows of the target, as a commit does that may be late in telling.
+    pub(super) fn hand_over(&self, target: &str, which: impl Fn(&Row) -> bool) {
+        let rows = self.rows(target).into_iter().filter(which);
+        let rows = rows.map(|row| Row { attempts: Vec::new(), ..row });
+        let deliveries = rows.map(|row| row.delivery(Duration::ZERO)).collect();
+        let handed = Handed { deliveries, look: false };
+        self.handed.lock().unwrap().insert(TargetName::new(target), handed);
+        self.wake(&TargetName::new(target)).notify_waiters();
     }
 
     /// How long the target has stood still: pauses of after a delivery's acceptance only.
@@ -139,22 +172,9 @@ impl Store for Memory {
             fits
         });
         let stood = self.stood(target, now);
-        let deliveries = rows
-            .into_iter()
-            .map(|row| Delivery {
-                id: row.id,
-                target: row.target,
-                event: row.event,
-                json: row.json,
-                trace: None,
-                since: row.since,
-                stood,
-                round: 0,
-                new_id: false,
-                attempts: u32::try_from(row.attempts.len()).unwrap(),
-            })
-            .collect();
-        let result = fails(&self.due_fails).map(|()| Due { deliveries, next_at, more });
+        let through = self.rows.lock().unwrap().iter().map(|row| row.id).max().unwrap_or_default();
+        let deliveries = rows.into_iter().map(|row| row.delivery(stood)).collect();
+        let result = fails(&self.due_fails).map(|()| Due { deliveries, next_at, more, through });
         let panics = fails(&self.due_panics).is_err();
         Box::pin(async move {
             tokio::task::yield_now().await;
@@ -245,6 +265,11 @@ impl Store for Memory {
 
     fn wake(&self, target: &TargetName) -> Arc<Notify> {
         Arc::clone(self.wakes.lock().unwrap().entry(target.clone()).or_default())
+    }
+
+    fn handed(&self, target: &TargetName) -> Handed {
+        let handed = self.handed.lock().unwrap().remove(target);
+        handed.unwrap_or(Handed { deliveries: Vec::new(), look: true })
     }
 
     fn commit(&self, _: Admission) -> Answer<'_, Receipt> {

@@ -229,6 +229,22 @@ pub(crate) async fn what_has_no_call_waits_for_nobody(backend: &dyn Backend) {
     assert_eq!(due(&*store, "crm", backend.clock().now()).await.len(), 4);
 }
 
+pub(crate) async fn what_waits_for_its_turn_is_not_handed_over(backend: &dyn Backend) {
+    let store = backend.open();
+    store.take_turns(&target("crm"), true).await.unwrap();
+    store.handed(&target("crm"));
+    let first = commit_call(backend, &*store, "julia").await;
+    let second = commit_call(backend, &*store, "julia").await;
+
+    let Handed { deliveries, look } = store.handed(&target("crm"));
+    assert_eq!(deliveries.iter().map(|delivery| delivery.event).collect::<Vec<_>>(), [first]);
+    assert!(!look);
+
+    settle(backend, &*store, first, Settlement::Delivered).await;
+    assert!(store.handed(&target("crm")).look);
+    assert_eq!(due(&*store, "crm", backend.clock().now()).await[0].event, second);
+}
+
 pub(crate) async fn what_is_redriven_waits_for_its_turn(backend: &dyn Backend) {
     let store = backend.open();
     let now = backend.clock().now();

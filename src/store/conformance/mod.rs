@@ -20,8 +20,8 @@ use jiff::Timestamp;
 
 use super::{
     Admission, Again, Attempt, BuryReason, CallFacts, DeadFilter, Delivery, DeliveryId,
-    DeliveryState, DeliveryTotals, EventFilter, EventState, EventTotals, Fate, Fingerprint, Order,
-    Receipt, Replay, Room, Settlement, Store, StoreError, StoredRequest, Totals,
+    DeliveryState, DeliveryTotals, EventFilter, EventState, EventTotals, Fate, Fingerprint, Handed,
+    Order, Receipt, Replay, Room, Settlement, Store, StoreError, StoredRequest, Totals,
 };
 use crate::{
     clock::Clock,
@@ -83,6 +83,10 @@ macro_rules! conforms {
             long_errors_and_answers_are_cut
             a_target_is_woken_by_what_makes_a_delivery_due
             a_target_is_not_woken_by_a_retry_in_the_future
+            a_commit_hands_over_what_it_makes_due_as_a_look_would_find_it
+            what_is_handed_over_and_let_go_of_is_found_by_a_look
+            what_is_not_new_is_to_be_looked_for
+            more_than_can_be_handed_over_is_to_be_looked_for
             the_totals_balance_and_survive_reopening
             declared_names_are_in_the_totals_at_zero
             the_oldest_pending_is_told_by_acceptance_or_redrive
@@ -121,6 +125,7 @@ macro_rules! conforms {
             first_attempts_do_not_hide_behind_further_ones
             deliveries_of_a_call_are_due_one_at_a_time_in_order
             what_has_no_call_waits_for_nobody
+            what_waits_for_its_turn_is_not_handed_over
             what_is_redriven_waits_for_its_turn
             what_a_replay_makes_waits_for_its_turn
             a_change_of_order_concerns_what_waits_already
@@ -885,6 +890,74 @@ pub(crate) async fn a_target_is_not_woken_by_a_retry_in_the_future(backend: &dyn
     woken(&store.wake(&target("archive"))).await;
 
     assert!(!is_woken(&wake).await);
+}
+
+// === handing over ===
+
+pub(crate) async fn a_commit_hands_over_what_it_makes_due_as_a_look_would_find_it(
+    backend: &dyn Backend,
+) {
+    let store = backend.open();
+    let (crm, wake) = (target("crm"), store.wake(&target("crm")));
+    let mut traced = admission(backend.clock(), &["crm", "archive"]);
+    traced.trace = Some(Trace { parent: TraceParent::of_event(traced.id), state: None });
+
+    commit(&*store, traced).await;
+    commit(&*store, admission(backend.clock(), &["crm"])).await;
+    commit(&*store, admission(backend.clock(), &["archive"])).await;
+    woken(&wake).await;
+
+    let Handed { deliveries, look } = store.handed(&crm);
+    let found = due(&*store, "crm", backend.clock().now()).await;
+    assert_eq!((deliveries.len(), look), (2, false));
+    assert_eq!(format!("{deliveries:?}"), format!("{found:?}"));
+    let Handed { deliveries, look } = store.handed(&crm);
+    assert_eq!((deliveries.len(), look), (0, false));
+}
+
+pub(crate) async fn what_is_handed_over_and_let_go_of_is_found_by_a_look(backend: &dyn Backend) {
+    let store = backend.open();
+    let now = backend.clock().now();
+    commit(&*store, admission(backend.clock(), &["crm"])).await;
+
+    let handed = store.handed(&target("crm")).deliveries.pop().expect("it is handed over");
+    let found = store.due(&target("crm"), now, &[], Room::of(9)).await.unwrap();
+
+    assert_eq!(found.deliveries[0].id, handed.id);
+    assert!(found.through >= handed.id);
+    commit(&*store, admission(backend.clock(), &["crm"])).await;
+    let younger = store.handed(&target("crm")).deliveries.pop().expect("it is handed over");
+    assert!(found.through < younger.id);
+}
+
+pub(crate) async fn what_is_not_new_is_to_be_looked_for(backend: &dyn Backend) {
+    let store = backend.open();
+    let now = backend.clock().now();
+    commit(&*store, admission(backend.clock(), &["crm"])).await;
+    settle_all(backend, &*store, "crm", BURIED).await;
+    store.handed(&target("crm"));
+
+    store.redrive(of_target("crm"), again(now), 9).await.unwrap();
+    commit(&*store, admission(backend.clock(), &["crm"])).await;
+
+    let Handed { deliveries, look } = store.handed(&target("crm"));
+    assert_eq!((deliveries.len(), look), (0, true));
+    assert_eq!(due(&*store, "crm", now).await.len(), 2);
+}
+
+pub(crate) async fn more_than_can_be_handed_over_is_to_be_looked_for(backend: &dyn Backend) {
+    let store = backend.open();
+    for _ in 0..3 {
+        let mut large = admission(backend.clock(), &["crm"]);
+        let Fate::Readable { json, .. } = &mut large.fate else { panic!("it is readable") };
+        *json = format!(r#"{{"text":"{}"}}"#, "x".repeat(400 * 1024)).into();
+        commit(&*store, large).await;
+    }
+
+    let Handed { deliveries, look } = store.handed(&target("crm"));
+
+    assert_eq!((deliveries.len(), look), (0, true));
+    assert_eq!(due(&*store, "crm", backend.clock().now()).await.len(), 3);
 }
 
 // === totals ===

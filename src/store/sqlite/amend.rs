@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{
-    group::{Done, Fault, Group, TARGETS_MAX, call_key, call_of},
+    group::{Done, Fault, Group, New, TARGETS_MAX, call_key, call_of},
     seen::{Key, Seen},
     turns::{Joined, Lapsed, Turn},
 };
@@ -133,7 +133,8 @@ impl Group<'_> {
             ])?;
         self.mark_failed(seq, failed_routes)?;
         // Its age begins now: a release after days must not expire at once.
-        self.enqueue(seq, self.now, call_of(admission, facts), targets)?;
+        let call_key = call_of(admission, facts);
+        self.enqueue(seq, &New { at: self.now, call_key, event: None }, targets)?;
         self.ledger.sources.change(source, |totals| {
             totals.unrouted -= u64::from(is_unrouted);
             totals.quarantined -= u64::from(!is_unrouted);

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of threads, of opening files or of committing: the writer begins and ends.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -17,7 +17,9 @@ use super::{
 use crate::{
     event::{EventId, Trace, TraceState},
     route::TargetName,
-    store::{Admission, Again, Attempt, CallFacts, DeliveryId, Fate, Settlement, StoreError},
+    store::{
+        Admission, Again, Attempt, CallFacts, Delivery, DeliveryId, Fate, Settlement, StoreError,
+    },
 };
 
 /// A group in the middle of its transaction.
@@ -27,7 +29,9 @@ pub(super) struct Group<'c> {
     pub(super) ledger: &'c mut Ledger,
     pub(super) seen: &'c mut Seen,
     pub(super) now: Timestamp,
-    /// Targets that have something due once this is on disk.
+    /// Due once this is on disk, without a look at the table.
+    pub(super) handed: Vec<Delivery>,
+    /// Targets that have something else due then.
     pub(super) woken: BTreeSet<TargetName>,
     /// Admissions stored; duplicates are not.
     pub(super) stored: usize,
@@ -54,6 +58,16 @@ pub(super) struct Outcome {
     pub(super) round: u32,
     pub(super) attempt: Attempt,
     pub(super) settlement: Settlement,
+}
+
+/// An event that gets its deliveries.
+pub(super) struct New<'a> {
+    /// When their age begins.
+    pub(super) at: Timestamp,
+    /// The call they take turns by.
+    pub(super) call_key: Option<i64>,
+    /// What is handed over; without it, their targets look for them.
+    pub(super) event: Option<(EventId, &'a Bytes, Option<&'a Trace>)>,
 }
 
 /// Where dead letters go.
@@ -106,11 +120,16 @@ impl Group<'_> {
         match &admission.fate {
             Fate::Readable { json, facts, targets, failed_routes } => {
                 let state = if targets.is_empty() { "unrouted" } else { "routed" };
-                let json = std::str::from_utf8(json)
+                let text = std::str::from_utf8(json)
                     .map_err(|_| Fault::Unstorable("the event is not UTF-8".into()))?;
-                self.insert_event(seq, source, admission, state, Ok((json, facts)))?;
+                self.insert_event(seq, source, admission, state, Ok((text, facts)))?;
                 self.mark_failed(seq, failed_routes)?;
-                self.enqueue(seq, admission.received_at, call_of(admission, facts), targets)?;
+                let new = New {
+                    at: admission.received_at,
+                    call_key: call_of(admission, facts),
+                    event: Some((admission.id, json, admission.trace.as_ref())),
+                };
+                self.enqueue(seq, &new, targets)?;
                 self.ledger.sources.change(source, |totals| {
                     totals.accepted += 1;
                     totals.routed += u64::from(!targets.is_empty());
@@ -200,11 +219,11 @@ impl Group<'_> {
         Ok(())
     }
 
+    /// Queues an event for its targets.
     pub(super) fn enqueue(
         &mut self,
         seq: i64,
-        at: Timestamp,
-        call_key: Option<i64>,
+        new: &New<'_>,
         targets: &[TargetName],
     ) -> Result<(), Fault> {
         if i64::try_from(targets.len()).map_or(true, |targets| targets > TARGETS_MAX) {
@@ -218,18 +237,18 @@ impl Group<'_> {
             }
             let target = self.ledger.target(self.connection, name)?;
             let terms = self.ledger.terms(target);
-            let queue = call_key.filter(|_| terms.turns.taken());
+            let queue = new.call_key.filter(|_| terms.turns.taken());
             let waits = match queue {
                 Some(queue) => self.first_of(target, queue)?.is_some(),
                 None => false,
             };
-            let at = at.as_millisecond();
+            let (id, at) = (seq * TARGETS_MAX + ordinal, new.at.as_millisecond());
             self.statements.delivery.execute(params![
-                seq * TARGETS_MAX + ordinal,
+                id,
                 target,
                 at,
                 (!waits).then_some(at),
-                call_key,
+                new.call_key,
                 terms.stood_at(at),
                 queue
             ])?;
@@ -238,10 +257,28 @@ impl Group<'_> {
                 totals.pending += 1;
             });
             if !waits {
-                self.wake(name);
+                self.is_due(DeliveryId(id), name, new);
             }
         }
         Ok(())
+    }
+
+    /// Hands a delivery over that is due as soon as it is committed.
+    fn is_due(&mut self, id: DeliveryId, target: &TargetName, new: &New<'_>) {
+        let Some((event, json, trace)) = new.event else { return self.wake(target) };
+        self.handed.push(Delivery {
+            id,
+            target: target.clone(),
+            event,
+            json: json.clone(),
+            trace: trace.cloned(),
+            // As it is read from the file.
+            since: Timestamp::from_millisecond(new.at.as_millisecond()).unwrap_or(new.at),
+            stood: Duration::ZERO,
+            round: 0,
+            new_id: false,
+            attempts: 0,
+        });
     }
 
     /// Keeps an outcome, unless it is kept already.

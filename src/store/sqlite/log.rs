@@ -44,7 +44,10 @@ use super::{
     open::{LOG, OpenError, beside},
     writer::{Job, Shared},
 };
-use crate::{route::TargetName, store::StoreError};
+use crate::{
+    route::TargetName,
+    store::{Delivery, StoreError},
+};
 
 /// A group whose transaction is in the log. It is on disk, and its jobs are answered, once the log
 /// is synced.
@@ -53,7 +56,9 @@ pub(super) struct Written {
     pub(super) jobs: Vec<Job>,
     /// One for each of the jobs.
     pub(super) done: Vec<Result<Done, StoreError>>,
-    /// Targets that have something due.
+    /// What it made due.
+    pub(super) handed: Vec<Delivery>,
+    /// Targets that have something else due.
     pub(super) woken: BTreeSet<TargetName>,
     /// Events stored.
     pub(super) stored: usize,

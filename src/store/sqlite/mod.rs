@@ -69,8 +69,8 @@ use crate::{
     route::TargetName,
     store::{
         Admission, Again, Answer, Attempt, DeadCount, DeadFilter, DeadPage, Delivery, DeliveryId,
-        DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage, Lapse, Limits,
-        Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Room, Settings,
+        DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage, Handed, Lapse,
+        Limits, Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Room, Settings,
         Settlement, Store, StoreError, StoredEvent, Totals,
         metrics::{Books, Series, describe, register_books},
     },
@@ -512,7 +512,11 @@ impl Store for Sqlite {
     }
 
     fn wake(&self, target: &TargetName) -> Arc<Notify> {
-        self.shared.wake(target)
+        self.shared.handover(target).wake()
+    }
+
+    fn handed(&self, target: &TargetName) -> Handed {
+        self.shared.handover(target).take()
     }
 
     fn event(&self, id: EventId) -> Answer<'_, Option<StoredEvent>> {

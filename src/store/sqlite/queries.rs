@@ -48,7 +48,9 @@ pub(super) fn due(
     found.extend(further.found);
     found.sort_unstable_by_key(|(at, delivery)| (*at, delivery.id));
     let deliveries = found.into_iter().map(|(_, delivery)| delivery).collect();
-    Ok(Due { deliveries, next_at, more: (first.more, further.more) })
+    // Read before the first row was, so that those of older events were there.
+    let through = DeliveryId(durable.saturating_add(1).saturating_mul(TARGETS_MAX) - 1);
+    Ok(Due { deliveries, next_at, more: (first.more, further.more), through })
 }
 
 /// Whose head is looked at, and when.

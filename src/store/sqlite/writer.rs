@@ -11,10 +11,7 @@ use std::{
 };
 
 use rusqlite::Connection;
-use tokio::{
-    sync::{Notify, oneshot},
-    time::Instant,
-};
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     amend::{Amend, Amended},
@@ -32,7 +29,10 @@ use super::{
 use crate::{
     clock::Clock,
     route::TargetName,
-    store::{Admission, DeliveryId, Fate, Receipt, StoreError, Totals, metrics::Series},
+    store::{
+        Admission, Delivery, DeliveryId, Fate, Receipt, StoreError, Totals, handover::Handover,
+        metrics::Series,
+    },
 };
 
 /// What the writer is asked, each with where its answer goes.
@@ -57,8 +57,8 @@ pub(super) struct Shared {
     pub(super) series: Series,
     /// Written when a group is on disk, and with zeros by whoever declares names.
     totals: Mutex<Totals>,
-    /// Written by whoever asks for a target first.
-    wakes: Mutex<HashMap<TargetName, Arc<Notify>>>,
+    /// Each made by whoever asks for a target first.
+    handovers: Mutex<HashMap<TargetName, Arc<Handover>>>,
     /// The targets of relay.toml, once they are declared.
     declared: Mutex<Option<BTreeSet<TargetName>>>,
     /// Why nothing can be made durable at present; written by the writer and the thread that syncs.
@@ -118,7 +118,7 @@ impl Shared {
             disk,
             series,
             totals: Mutex::default(),
-            wakes: Mutex::default(),
+            handovers: Mutex::default(),
             declared: Mutex::default(),
             trouble: Mutex::default(),
             generation: AtomicU64::new(0),
@@ -174,14 +174,15 @@ impl Shared {
         lock(&self.declared).as_ref().is_none_or(|declared| declared.contains(target))
     }
 
-    pub(super) fn wake(&self, target: &TargetName) -> Arc<Notify> {
-        let mut wakes = lock(&self.wakes);
-        if let Some(wake) = wakes.get(target) {
-            return Arc::clone(wake);
+    /// The way from the commits to the owner of a target.
+    pub(super) fn handover(&self, target: &TargetName) -> Arc<Handover> {
+        let mut handovers = lock(&self.handovers);
+        if let Some(handover) = handovers.get(target) {
+            return Arc::clone(handover);
         }
-        let wake = Arc::new(Notify::new());
-        wakes.insert(target.clone(), Arc::clone(&wake));
-        wake
+        let handover = Arc::<Handover>::default();
+        handovers.insert(target.clone(), Arc::clone(&handover));
+        handover
     }
 
     pub(super) fn generation(&self) -> u64 {
@@ -195,15 +196,19 @@ impl Shared {
 
     /// Tells everyone in a group what is now on disk.
     pub(super) fn answer(&self, group: Written) {
-        let Written { jobs, done, woken, stored, began, moved } = group;
+        let Written { jobs, done, handed, woken, stored, began, moved } = group;
         moved.publish(&mut self.totals());
+        // Before anything is handed over: whoever lets go of it finds it there.
         self.durable.store(moved.last_seq, Ordering::Release);
         self.series.committed(began.elapsed(), stored);
-        for (job, done) in jobs.into_iter().zip(done) {
-            job.answer(done);
+        for delivery in handed {
+            self.handover(&delivery.target).offer(delivery);
         }
         for target in &woken {
-            self.wake(target).notify_one();
+            self.handover(target).call();
+        }
+        for (job, done) in jobs.into_iter().zip(done) {
+            job.answer(done);
         }
     }
 
@@ -283,12 +288,12 @@ impl Writer {
             written => written,
         };
         match written {
-            Ok(Transaction { done, woken, stored }) => {
+            Ok(Transaction { done, handed, woken, stored }) => {
                 if let Some(seen) = &mut self.seen {
                     seen.settle();
                 }
                 let moved = self.ledger.settle();
-                self.log.sync(Written { jobs, done, woken, stored, began, moved })?;
+                self.log.sync(Written { jobs, done, handed, woken, stored, began, moved })?;
                 self.folding.keep_up(&self.connection);
                 Ok(())
             }
@@ -335,6 +340,7 @@ impl Writer {
             ledger: &mut self.ledger,
             seen,
             now: self.shared.clock.now(),
+            handed: Vec::new(),
             woken: BTreeSet::default(),
             stored: 0,
         };
@@ -345,9 +351,9 @@ impl Writer {
                 Ok(job.write(&mut group)?)
             });
         }
-        let Group { now, woken, stored, seen, .. } = group;
+        let Group { now, handed, woken, stored, seen, .. } = group;
         seen.keep_up(&self.connection, stored, now).map_err(Fault::fatal)?;
-        Ok(Transaction { done, woken, stored })
+        Ok(Transaction { done, handed, woken, stored })
     }
 
     #[cfg(test)]
@@ -366,6 +372,7 @@ impl Writer {
 /// What a transaction did.
 struct Transaction {
     done: Vec<Result<Done, StoreError>>,
+    handed: Vec<Delivery>,
     woken: BTreeSet<TargetName>,
     stored: usize,
 }
@@ -433,13 +440,14 @@ impl Fault {
 /// Writes one job so that its failure leaves no trace of it and the rest as it was.
 fn alone(group: &mut Group<'_>, job: &Job) -> Result<Result<Done, StoreError>, Fault> {
     let before = group.ledger.clone();
-    let (stored, remembered) = (group.stored, group.seen.mark());
+    let (stored, handed, remembered) = (group.stored, group.handed.len(), group.seen.mark());
     execute(group.connection, "SAVEPOINT one").map_err(Fault::fatal)?;
     let done = match job.write(group) {
         Err(Fault::Unstorable(why)) => {
             execute(group.connection, "ROLLBACK TO one").map_err(Fault::fatal)?;
             *group.ledger = before;
             group.stored = stored;
+            group.handed.truncate(handed);
             group.seen.forget_since(remembered);
             Err(StoreError::Unstorable(why))
         }

@@ -14,9 +14,9 @@ use hookswitch::{
     route::TargetName,
     store::{
         Admission, Again, Answer, Attempt, DeadCount, DeadFilter, DeadPage, Delivery, DeliveryId,
-        DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage, Lapse, Limits,
-        Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Room, Settlement,
-        Store, StoreError, StoredEvent, Totals,
+        DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage, Handed, Lapse,
+        Limits, Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Room,
+        Settlement, Store, StoreError, StoredEvent, Totals,
     },
 };
 use jiff::Timestamp;
@@ -129,6 +129,10 @@ impl Store for Troubled {
 
     fn wake(&self, target: &TargetName) -> Arc<Notify> {
         self.inner.wake(target)
+    }
+
+    fn handed(&self, target: &TargetName) -> Handed {
+        self.inner.handed(target)
     }
 
     fn event(&self, id: EventId) -> Answer<'_, Option<StoredEvent>> {

@@ -79,6 +79,7 @@ impl Queue {
             ledger: &mut self.ledger,
             seen: &mut self.seen,
             now: self.place.clock().now(),
+            handed: Vec::new(),
             woken: BTreeSet::new(),
             stored: 0,
         }
