@@ -16,6 +16,7 @@ use http::{
     HeaderName, StatusCode,
     header::{CACHE_CONTROL, CONTENT_TYPE},
 };
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 
 pub use controls::{
@@ -101,6 +102,7 @@ impl Admin {
             patience: Patience::default(),
             open: None,
         };
+        let app = move |_| TowerToHyperService::new(app.clone());
         drain.spawn("admin", door.accept(app, drain.clone()));
     }
 }

@@ -1,22 +1,24 @@
 //! The road of now: what a reload swaps, before everything else.
 
-use std::{
-    convert::Infallible,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{convert::Infallible, sync::Arc};
 
 use arc_swap::ArcSwap;
 use http::Request;
-use hyper::body::Incoming;
-use tower::Service;
+use hyper::{body::Incoming, service::Service};
 
-use crate::ingest::stack::Road;
+use crate::{ingest::stack::Road, listen::Peer};
 
 /// Leads each request to the newest road, whatever connection it comes on. Looking it up waits for
 /// nobody and writes nothing that another core reads.
 #[derive(Debug)]
 pub(super) struct Latest<R>(Arc<ArcSwap<R>>);
+
+/// The newest road for the requests of one peer.
+#[derive(Debug)]
+pub(super) struct Entrance<R> {
+    latest: Latest<R>,
+    peer: Peer,
+}
 
 // === impl Latest ===
 
@@ -29,6 +31,11 @@ impl<R> Latest<R> {
     pub(super) fn change(&self, road: R) {
         self.0.store(Arc::new(road));
     }
+
+    /// Where the requests of `peer` come in.
+    pub(super) fn entrance(&self, peer: Peer) -> Entrance<R> {
+        Entrance { latest: self.clone(), peer }
+    }
 }
 
 impl<R> Clone for Latest<R> {
@@ -37,17 +44,16 @@ impl<R> Clone for Latest<R> {
     }
 }
 
-impl<R: Road> Service<Request<Incoming>> for Latest<R> {
+// === impl Entrance ===
+
+impl<R: Road> Service<Request<Incoming>> for Entrance<R> {
     type Response = R::Response;
     type Error = Infallible;
     type Future = R::Future;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // The roads shed instead of making a request wait.
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        R::clone(&self.0.load()).call(request)
+    /// The roads shed instead of making a request wait: they are always ready.
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        R::clone(&self.latest.0.load()).call(request)
     }
 }

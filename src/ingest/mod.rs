@@ -119,7 +119,9 @@ impl Ingest {
             patience: Patience::default(),
             open: Some(open),
         };
-        drain.spawn("callbacks", door.accept(latest.clone(), drain.clone()));
+        let entrances = latest.clone();
+        let entrance = move |peer| entrances.entrance(peer);
+        drain.spawn("callbacks", door.accept(entrance, drain.clone()));
         let metrics = house.metrics.clone();
         let change = Arc::new(move |settings: Settings, routes| {
             security.change(settings.tls.as_ref());

@@ -1,7 +1,6 @@
 //! Whether anything is being served on one connection, and for how long nothing was.
 
 use std::{
-    convert::Infallible,
     future::Future,
     pin::Pin,
     sync::{
@@ -12,8 +11,8 @@ use std::{
     time::Duration,
 };
 
+use hyper::service::Service;
 use pin_project_lite::pin_project;
-use tower::Service;
 
 /// The requests of one connection. Cloning shares it.
 ///
@@ -89,17 +88,13 @@ impl Drop for Counted {
 
 impl<S, R> Service<R> for Noted<S>
 where
-    S: Service<R, Error = Infallible>,
+    S: Service<R>,
 {
     type Response = S::Response;
-    type Error = Infallible;
+    type Error = S::Error;
     type Future = Serving<S::Future>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.road.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: R) -> Self::Future {
+    fn call(&self, request: R) -> Self::Future {
         let counted = self.activity.begin();
         Serving { serving: self.road.call(request), _counted: counted }
     }

@@ -7,6 +7,7 @@
 mod activity;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod tls;
 
 use std::{
@@ -15,13 +16,18 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use http::{Request, Response};
 use http_body::Body;
-use hyper::{body::Incoming, rt::Executor};
+use hyper::{
+    body::Incoming,
+    rt::Executor,
+    server::conn::{http1, http2},
+    service::Service,
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::conn::auto,
-    service::TowerToHyperService,
+    server::graceful::GracefulConnection,
 };
 use prometheus::IntGauge;
 use tokio::{
@@ -30,14 +36,13 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_rustls::TlsAcceptor;
-use tower::{Service, ServiceExt as _};
 
 pub use tls::{Security, Tls, TlsError, fingerprint};
 
-use self::activity::Activity;
+use self::{activity::Activity, timer::HeadTimer};
 use crate::drain::Drain;
 
-/// Who is at the other end of the connection. An extension of every request.
+/// Who is at the other end of the connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
@@ -77,6 +82,13 @@ struct Connection {
     _permit: OwnedSemaphorePermit,
 }
 
+/// Why a connection is ended from here.
+#[derive(Clone, Copy, Debug)]
+enum Farewell {
+    Stopping,
+    Idle,
+}
+
 /// Runs the streams of HTTP/2 where stopping waits for them.
 #[derive(Clone, Debug)]
 struct Streams(Drain);
@@ -85,13 +97,10 @@ struct Streams(Drain);
 
 impl Door {
     /// Accepts connections until the drain says stop; those that are open then finish the request
-    /// they are in.
-    pub async fn accept<S, B>(self, road: S, drain: Drain)
+    /// they are in. `road` makes the road of each.
+    pub async fn accept<S, B>(self, road: impl Fn(Peer) -> S, drain: Drain)
     where
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
         S::Future: Send + 'static,
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -112,7 +121,8 @@ impl Door {
                     let (patience, open) = (self.patience, self.open.clone());
                     let connection = Connection { peer, patience, open, _permit: permit };
                     let secured = self.security.now().map(TlsAcceptor::from);
-                    let serving = connection.serve(stream, secured, road.clone(), drain.clone());
+                    let serving =
+                        connection.serve(stream, secured, road(Peer(peer)), drain.clone());
                     drain.spawn("connection", serving);
                 }
                 (_, Err(error)) => pause_after(&error).await,
@@ -132,10 +142,7 @@ impl Connection {
         road: S,
         drain: Drain,
     ) where
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
         S::Future: Send + 'static,
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -172,49 +179,65 @@ impl Connection {
     async fn exchange<S, B, I>(&self, stream: I, is_h2: bool, road: S, drain: Drain)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
         S::Future: Send + 'static,
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let peer = Peer(self.peer);
         let activity = Activity::default();
-        let road = activity.noting(road).map_request(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer);
-            request
-        });
-        let server = auto::Builder::new(Streams(drain.clone()));
+        let (stream, road) = (TokioIo::new(stream), activity.noting(road));
         // What ALPN agreed on; without TLS there is HTTP/1.1 only.
-        let mut server = if is_h2 { server.http2_only() } else { server.http1_only() };
-        server.http1().timer(TokioTimer::new()).header_read_timeout(self.patience.head);
-        server
-            .http2()
-            .timer(TokioTimer::new())
-            .keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_EVERY)
-            .max_concurrent_streams(STREAMS_MAX)
-            .max_header_list_size(HEAD_BYTES_MAX)
-            .max_pending_accept_reset_streams(RESETS_MAX)
-            .max_local_error_reset_streams(RESETS_MAX);
-        let service = TowerToHyperService::new(road);
-        let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
-        let served = tokio::select! {
-            served = connection.as_mut() => served,
-            () = drain.stopping() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        if is_h2 {
+            let mut server = http2::Builder::new(Streams(drain.clone()));
+            server
+                .timer(TokioTimer::new())
+                .keep_alive_interval(PING_EVERY)
+                .keep_alive_timeout(PING_EVERY)
+                .max_concurrent_streams(STREAMS_MAX)
+                .max_header_list_size(HEAD_BYTES_MAX)
+                .max_pending_accept_reset_streams(RESETS_MAX)
+                .max_local_error_reset_streams(RESETS_MAX);
+            self.attend(server.serve_connection(stream, road), &activity, &drain).await;
+        } else {
+            let mut server = http1::Builder::new();
+            server.timer(HeadTimer::default()).header_read_timeout(self.patience.head);
+            self.attend(server.serve_connection(stream, road), &activity, &drain).await;
+        }
+    }
+
+    /// Serves until the peer leaves, or is told to.
+    async fn attend<C>(&self, connection: C, activity: &Activity, drain: &Drain)
+    where
+        C: GracefulConnection<Error = hyper::Error>,
+    {
+        let mut connection = pin!(connection);
+        // Asked only when it was woken itself: asking the drain and the timer takes locks that all
+        // connections share, and each request wakes its connection several times.
+        let mut farewells = FuturesUnordered::new();
+        farewells.push(async {
+            tokio::select! {
+                () = drain.stopping() => Farewell::Stopping,
+                () = activity.none_for(self.patience.idle) => Farewell::Idle,
             }
-            () = activity.none_for(self.patience.idle) => {
+        });
+        let served = tokio::select! {
+            biased;
+            served = connection.as_mut() => served,
+            Some(farewell) = farewells.next() => {
                 connection.as_mut().graceful_shutdown();
-                // A peer that never spoke, or that does not read, does not leave by being told.
-                let Ok(left) = tokio::time::timeout(self.patience.leaving, connection).await else {
-                    tracing::debug!(peer = %self.peer, "an idle connection was closed");
-                    return;
-                };
-                left
+                match farewell {
+                    Farewell::Stopping => connection.await,
+                    Farewell::Idle => {
+                        // A peer that never spoke, or that does not read, does not leave by being
+                        // told.
+                        let leaving = tokio::time::timeout(self.patience.leaving, connection);
+                        let Ok(left) = leaving.await else {
+                            tracing::debug!(peer = %self.peer, "an idle connection was closed");
+                            return;
+                        };
+                        left
+                    }
+                }
             }
         };
         if let Err(error) = served {

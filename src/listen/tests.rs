@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::{body::Incoming, service::service_fn};
 use prometheus::IntGauge;
 use rustls::{
     ClientConfig, RootCertStore,
@@ -25,7 +25,6 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use tower::service_fn;
 
 use super::*;
 
@@ -62,17 +61,20 @@ impl House {
         let open = IntGauge::new("open", "open").unwrap();
         let (asked, drain) = (Arc::new(AtomicUsize::new(0)), Drain::new());
         let counted = Arc::clone(&asked);
-        let road = service_fn(move |request: Request<Incoming>| {
-            counted.fetch_add(1, Ordering::SeqCst);
-            let never = request.uri().path() == "/never";
-            async move {
-                if never {
-                    pending::<()>().await;
+        let road = move |_| {
+            let counted = Arc::clone(&counted);
+            service_fn(move |request: Request<Incoming>| {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let never = request.uri().path() == "/never";
+                async move {
+                    if never {
+                        pending::<()>().await;
+                    }
+                    ready(Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"ok")))))
+                        .await
                 }
-                ready(Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"ok")))))
-                    .await
-            }
-        });
+            })
+        };
         let door = Door {
             listener,
             security: Security::new(Some(&tls)),
