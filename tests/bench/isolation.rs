@@ -10,6 +10,8 @@
 //! turns, and what the relay's memory comes to while it acks and delivers on top of that backlog.
 //! The last line is `isolation: median M, p99 P (rounds N)`: ratios with to without.
 //! `ISOLATION_ROUNDS`, `ISOLATION_SECONDS` and `ISOLATION_BACKLOG` change how much is measured.
+//! A ratio over `ISOLATION_RATIO_MAX`, or memory over `ISOLATION_MEMORY_MAX` MB, is told in a
+//! sentence, and then the end is 1.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,6 +19,7 @@
     clippy::disallowed_methods,
     clippy::disallowed_types,
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::indexing_slicing,
     clippy::as_conversions,
     clippy::cast_precision_loss,
@@ -33,7 +36,8 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitCode, Stdio},
+    str::FromStr,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -79,26 +83,66 @@ const CALLERS: u64 = 512;
 /// What a delay is at least: an event can be at its target before its sender has read the ack.
 const DELAY_MIN: Duration = Duration::from_micros(10);
 
-fn main() {
-    let rounds = setting("ISOLATION_ROUNDS", 5);
+/// What nothing may cost more, by its median ratio.
+const RATIO_MAX: f64 = 1.5;
+/// What the relay may have resident, in MB.
+const MEMORY_MAX: f64 = 96.0;
+
+fn main() -> ExitCode {
+    let rounds = setting("ISOLATION_ROUNDS", 5).max(1);
     let seconds = setting("ISOLATION_SECONDS", 10);
     let backlog = setting("ISOLATION_BACKLOG", 1_000_000);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async move {
-        let verdict = compare(rounds, seconds).await;
-        weigh(backlog, seconds).await;
-        println!("{verdict}");
+    let (delays, weights) = runtime.block_on(async move {
+        let delays = compare(rounds, seconds).await;
+        (delays, weigh(backlog, seconds).await)
     });
+    let over = over(&delays, &weights);
+    for sentence in &over {
+        eprintln!("{sentence}");
+    }
+    let (median, p99) = (delays.median.mid(), delays.p99.mid());
+    println!("isolation: median {median:.2}, p99 {p99:.2} (rounds {rounds})");
+    if over.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn setting(name: &str, otherwise: u64) -> u64 {
+fn setting<T: FromStr>(name: &str, otherwise: T) -> T {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
+}
+
+/// A sentence for each bound that does not hold.
+fn over(delays: &Delays, weights: &Weights) -> Vec<String> {
+    let max = setting("ISOLATION_RATIO_MAX", RATIO_MAX);
+    let ratios = [
+        ("two bad targets make the median delay", &delays.median),
+        ("two bad targets make the p99 of the delay", &delays.p99),
+        ("a backlog makes `due`", &weights.due),
+        ("a backlog makes `settle`", &weights.settle),
+        ("a backlog makes a start", &weights.start),
+    ];
+    let mut over: Vec<String> = ratios
+        .iter()
+        .filter(|(_, ratios)| ratios.mid() > max)
+        .map(|(what, ratios)| format!("{what} {:.2} times as long; at most {max}", ratios.mid()))
+        .collect();
+    let max = setting("ISOLATION_MEMORY_MAX", MEMORY_MAX);
+    let memory = weights.memory * 1.024 * 1.024;
+    if memory > max {
+        over.push(format!("the relay took {memory:.0} MB of memory; at most {max}"));
+    }
+    over
 }
 
 // === eight targets, with and without two bad ones ===
 
-async fn compare(rounds: u64, seconds: u64) -> String {
+/// How long after its ack an event is where it belongs.
+struct Delays {
+    median: Ratios,
+    p99: Ratios,
+}
+
+async fn compare(rounds: u64, seconds: u64) -> Delays {
     let (mut medians, mut tails) = (Ratios::default(), Ratios::default());
     for round in 0..=rounds {
         let mut met = HashMap::new();
@@ -122,7 +166,7 @@ async fn compare(rounds: u64, seconds: u64) -> String {
         }
     }
     println!("spread: median {medians}, p99 {tails}");
-    format!("isolation: median {:.2}, p99 {:.2} (rounds {rounds})", medians.mid(), tails.mid())
+    Delays { median: medians, p99: tails }
 }
 
 /// When what arrived where.
@@ -320,7 +364,16 @@ impl Drop for Relay {
 
 // === a backlog ===
 
-async fn weigh(backlog: u64, seconds: u64) {
+/// What a backlog costs.
+struct Weights {
+    due: Ratios,
+    settle: Ratios,
+    start: Ratios,
+    /// In MiB.
+    memory: f64,
+}
+
+async fn weigh(backlog: u64, seconds: u64) -> Weights {
     let (full, empty) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let began = Instant::now();
     fill(full.path(), backlog).await;
@@ -361,12 +414,13 @@ async fn weigh(backlog: u64, seconds: u64) {
         assert!(Instant::now() < deadline, "not every event is at every good target");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    let memory = relay.memory();
     println!(
-        "memory: {:.0} MiB at most, with {backlog} deliveries pending, {} events acked and \
+        "memory: {memory:.0} MiB at most, with {backlog} deliveries pending, {} events acked and \
          delivered to {GOOD} targets",
-        relay.memory(),
         acks.len()
     );
+    Weights { due, settle, start: starts, memory }
 }
 
 fn open(folder: &Path) -> Arc<dyn Store> {
