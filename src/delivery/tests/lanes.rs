@@ -222,6 +222,7 @@ async fn a_paused_target_queues_says_so_and_goes_on_where_it_was() {
     let status = world.handle.status().remove(0);
     assert_eq!((status.state, status.in_flight), (TargetState::Paused, 0));
     assert!(status.paused_since.is_some());
+    assert_eq!(crm.count(), 0);
 
     assert_eq!(world.handle.resume(&name).await, Ok(true));
 
@@ -292,7 +293,7 @@ async fn a_pause_lasts_over_a_restart() {
     let world = World::start_with(vec![http("crm", &crm.url)], world.store);
     world.enqueue(&["crm"]);
     everybody_had_a_turn().await;
-    assert_eq!(world.handle.status()[0].in_flight, 0);
+    assert_eq!((crm.count(), world.handle.status()[0].in_flight), (0, 0));
 
     world.handle.resume(&name).await.unwrap();
     world.delivered("crm", 1).await;
