@@ -1,5 +1,14 @@
 //! Which connections are opened, used again, and refused.
 
+use std::sync::atomic::AtomicUsize;
+
+use tokio::{
+    io::{AsyncReadExt as _, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+};
+
 use super::{
     authority::{Age, Authority},
     *,
@@ -39,17 +48,84 @@ async fn refused(settings: target::Settings, receiver: &Receiver) -> String {
 
 #[tokio::test]
 async fn connections_are_used_again_and_counted_when_they_are_opened() {
-    let crm = Receiver::start(|_| Act::Answer(200, &[], b"thanks")).await;
-    let world = World::start(vec![http("crm", &crm.url)]);
-    assert_eq!(opened(&world), 0);
+    for speech in SPEECHES {
+        let crm = Receiver::speaking(speech, |_| Act::Answer(200, &[], b"thanks")).await;
+        let world = World::start(vec![http_to("crm", &crm)]);
+        assert_eq!(opened(&world), 0);
 
-    for _ in 0..100 {
-        world.enqueue(&["crm"]);
+        for _ in 0..100 {
+            world.enqueue(&["crm"]);
+        }
+
+        world.delivered("crm", 100).await;
+        let opened = opened(&world);
+        assert!((1..=4).contains(&opened), "{speech:?}: {opened} connections for 4 slots");
     }
+}
 
-    world.delivered("crm", 100).await;
-    let opened = opened(&world);
-    assert!((1..=4).contains(&opened), "{opened} connections for 4 slots");
+/// Stands between the relay and a target, on a port of its own.
+struct Between {
+    port: u16,
+    /// Nothing comes through any more on a connection that was there when this was sent.
+    cut: watch::Sender<u32>,
+    passing: Arc<AtomicUsize>,
+    _passing: JoinSet<()>,
+}
+
+impl Between {
+    async fn and(receiver: &Receiver) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let target: reqwest::Url = receiver.url.parse().unwrap();
+        let target = format!("127.0.0.1:{}", target.port().unwrap());
+        let cut = watch::Sender::new(0);
+        let passing = Arc::<AtomicUsize>::default();
+        let (cuts, open, mut tasks) = (cut.clone(), Arc::clone(&passing), JoinSet::new());
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((mut near, _)) = listener.accept().await {
+                let (mut cut, open, target) = (cuts.subscribe(), Arc::clone(&open), target.clone());
+                open.fetch_add(1, Ordering::SeqCst);
+                connections.spawn(async move {
+                    let mut far = TcpStream::connect(target).await.unwrap();
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        _ = cut.changed() => {
+                            // Whatever is said here is not heard, until nobody talks any more.
+                            let mut unheard = Vec::new();
+                            drop(near.read_to_end(&mut unheard).await);
+                        }
+                    }
+                    open.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        Self { port, cut, passing, _passing: tasks }
+    }
+}
+
+#[tokio::test]
+async fn a_shared_connection_that_went_dead_in_silence_is_given_up_and_another_opened() {
+    let crm = Receiver::speaking(Speech::Http2, |_| OK).await;
+    let between = Between::and(&crm).await;
+    let mut settings = http_to("crm", &crm);
+    if let Place::Http(http) = &mut settings.place {
+        http.url.set_port(Some(between.port)).unwrap();
+        // Two pings: the request must not outlast the connection for it to be given up.
+        http.timeout = Duration::from_secs(2);
+    }
+    let world = World::start(vec![settings]);
+    world.enqueue(&["crm"]);
+    world.delivered("crm", 1).await;
+
+    between.cut.send_modify(|cuts| *cuts += 1);
+    world.enqueue(&["crm"]);
+    eventually("a failure", || world.store.rows("crm")[1].attempts.len() == 1).await;
+    eventually("the end of the connection", || between.passing.load(Ordering::SeqCst) == 0).await;
+    world.advance(Duration::from_secs(6), "crm").await;
+
+    world.delivered("crm", 2).await;
+    assert_eq!(crm.connections(), 2);
 }
 
 #[tokio::test]
