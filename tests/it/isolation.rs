@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpListener,
     task::JoinSet,
 };
@@ -169,40 +169,8 @@ enum Misdeed {
     Silence,
 }
 
-/// A target that does this with every request.
-async fn misbehaving(misdeed: Misdeed, serving: &mut JoinSet<()>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/events", listener.local_addr().unwrap());
-    serving.spawn(async move {
-        let mut connections = JoinSet::new();
-        while let Ok((mut stream, _)) = listener.accept().await {
-            connections.spawn(async move {
-                let mut request = vec![0; 64 * 1024];
-                let _ = stream.read(&mut request).await;
-                match misdeed {
-                    Misdeed::Garbage => {
-                        drop(stream.write_all(b"\x00\xff not http\r\n\r\n").await);
-                    }
-                    Misdeed::EndInTheMiddle => {
-                        let half = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhal";
-                        let _ = stream.write_all(half).await;
-                    }
-                    Misdeed::Gigabyte => {
-                        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n";
-                        let _ = stream.write_all(head).await;
-                        while stream.write_all(&[b'x'; 8 * 1024]).await.is_ok() {}
-                    }
-                    Misdeed::Reset => drop(stream.set_zero_linger()),
-                    Misdeed::Silence => std::future::pending().await,
-                }
-            });
-        }
-    });
-    url
-}
-
-/// A target whose certificate nobody vouches for.
-async fn self_made(serving: &mut JoinSet<()>) -> String {
+/// A certificate that only those trust who are given it.
+fn certificate() -> (String, TlsAcceptor) {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -211,7 +179,66 @@ async fn self_made(serving: &mut JoinSet<()>) -> String {
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key)
         .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    (made.cert.pem(), TlsAcceptor::from(Arc::new(config)))
+}
+
+/// A target that does this with every request, over TLS or not.
+async fn misbehaving(
+    misdeed: Misdeed,
+    tls: Option<&TlsAcceptor>,
+    serving: &mut JoinSet<()>,
+) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{}/events", listener.local_addr().unwrap());
+    let tls = tls.cloned();
+    serving.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            if let Misdeed::Reset = misdeed {
+                // It will be dropped, and that then is not a farewell.
+                let _ = stream.set_zero_linger();
+            }
+            let tls = tls.clone();
+            connections.spawn(async move {
+                match tls {
+                    None => misbehave(stream, misdeed).await,
+                    Some(tls) => {
+                        if let Ok(stream) = tls.accept(stream).await {
+                            misbehave(stream, misdeed).await;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
+async fn misbehave(mut stream: impl AsyncRead + AsyncWrite + Unpin, misdeed: Misdeed) {
+    let mut request = vec![0; 64 * 1024];
+    let _ = stream.read(&mut request).await;
+    match misdeed {
+        Misdeed::Garbage => {
+            let _ = stream.write_all(b"\x00\xff not http\r\n\r\n").await;
+        }
+        Misdeed::EndInTheMiddle => {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhal").await;
+        }
+        Misdeed::Gigabyte => {
+            let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n";
+            let _ = stream.write_all(head).await;
+            while stream.write_all(&[b'x'; 8 * 1024]).await.is_ok() {}
+        }
+        Misdeed::Reset => return,
+        Misdeed::Silence => std::future::pending().await,
+    }
+    let _ = stream.flush().await;
+}
+
+/// A target whose certificate nobody vouches for.
+async fn self_made(serving: &mut JoinSet<()>) -> String {
+    let (_, acceptor) = certificate();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}/events", listener.local_addr().unwrap());
     serving.spawn(async move {
@@ -234,24 +261,40 @@ fn footprint(pid: i32) -> (usize, u64) {
 #[tokio::test]
 async fn targets_that_misbehave_are_called_by_name_and_take_no_files_memory_or_slot_for_good() {
     let mut serving = JoinSet::new();
-    let kinds = [
-        ("garbage", misbehaving(Misdeed::Garbage, &mut serving).await, "protocol"),
-        ("cut", misbehaving(Misdeed::EndInTheMiddle, &mut serving).await, "reset"),
-        ("endless", misbehaving(Misdeed::Gigabyte, &mut serving).await, "oversized"),
-        ("resets", misbehaving(Misdeed::Reset, &mut serving).await, "reset"),
-        ("silent", misbehaving(Misdeed::Silence, &mut serving).await, "timeout"),
-        ("self-made", self_made(&mut serving).await, "tls"),
-        ("nobody", nobody(), "connect"),
-        ("nowhere", format!("http://{}.example.com/", "x".repeat(64)), "dns"),
-    ];
     let mut setup = Setup::new();
+    let (vouched, acceptor) = certificate();
+    let authority = setup.folder().join("authority.pem");
+    std::fs::write(&authority, vouched).unwrap();
+    let mut kinds = vec![
+        ("self-made".to_owned(), self_made(&mut serving).await, "tls"),
+        ("nobody".to_owned(), nobody(), "connect"),
+        ("nowhere".to_owned(), format!("http://{}.example.com/", "x".repeat(64)), "dns"),
+    ];
+    for (name, misdeed, cause) in [
+        ("garbage", Misdeed::Garbage, "protocol"),
+        ("cut", Misdeed::EndInTheMiddle, "reset"),
+        ("endless", Misdeed::Gigabyte, "oversized"),
+        ("resets", Misdeed::Reset, "reset"),
+        ("silent", Misdeed::Silence, "timeout"),
+    ] {
+        let url = misbehaving(misdeed, None, &mut serving).await;
+        kinds.push((name.to_owned(), url, cause));
+        let url = misbehaving(misdeed, Some(&acceptor), &mut serving).await;
+        kinds.push((format!("{name}-secure"), url, cause));
+    }
     for (name, url, _) in &kinds {
         // So that a busy machine makes a timeout of nothing else.
-        let timeout = if *name == "silent" { "50ms" } else { "30s" };
+        let timeout = if name.starts_with("silent") { "50ms" } else { "30s" };
+        let trust = if name.ends_with("secure") {
+            format!("tls = {{ ca = {authority:?} }}\n")
+        } else {
+            String::new()
+        };
         setup = setup
             .table(&format!(
                 "[targets.{name}]\nurl = \"{url}\"\ntimeout = \"{timeout}\"\nconcurrency = 4\n\
-                 breaker = {{ failures = 0 }}\nretry = {{ schedule = [\"10ms\", \"10ms\"] }}"
+                 breaker = {{ failures = 0 }}\nretry = {{ schedule = [\"10ms\", \"10ms\"] }}\n\
+                 {trust}"
             ))
             .route("everything", name);
     }
@@ -283,13 +326,13 @@ async fn targets_that_misbehave_are_called_by_name_and_take_no_files_memory_or_s
     let page = page().await;
     for (name, _, cause) in &kinds {
         let of = |outcome: &str| {
-            let labels = [("target", *name), ("outcome", outcome), ("cause", *cause)];
+            let labels = [("target", name.as_str()), ("outcome", outcome), ("cause", *cause)];
             page.get("hookswitch_delivery_attempts_total", &labels)
         };
         assert_eq!((of("retry"), of("buried")), (100.0, 50.0), "{name}: {cause}");
-        let all = page.sum("hookswitch_delivery_attempts_total", &[("target", *name)]);
+        let all = page.sum("hookswitch_delivery_attempts_total", &[("target", name)]);
         assert_eq!(all, 150.0, "{name}: nothing but {cause}");
-        assert_eq!(page.get("hookswitch_target_in_flight", &[("target", *name)]), 0.0);
+        assert_eq!(page.get("hookswitch_target_in_flight", &[("target", name)]), 0.0);
     }
     eventually("the files to be let go of", || async { footprint(relay.id()).0 <= before.0 + 2 })
         .await;
