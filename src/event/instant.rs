@@ -46,13 +46,12 @@ pub fn read(text: &str) -> Reading {
     if text.starts_with("0000-00-00") || text.starts_with("0001-01-01") {
         return Reading::Zero;
     }
-    if let Some(reading) = unix(text) {
-        return reading;
-    }
     if !is_dated(text.as_bytes()) {
-        return Reading::Unreadable;
+        return unix(text).unwrap_or(Reading::Unreadable);
     }
-    if text.bytes().skip(TIME_AT).all(|byte| byte.is_ascii_digit() || matches!(byte, b':' | b'.')) {
+    let of_time = |byte: u8| byte.is_ascii_digit() || matches!(byte, b':' | b'.');
+    // From the end, where the zone is if there is one.
+    if text.bytes().skip(TIME_AT).rev().all(of_time) {
         return PARSER.parse_datetime(text).map_or(Reading::Unreadable, Reading::Naive);
     }
     PARSER.parse_timestamp(text).map_or(Reading::Unreadable, Reading::of)

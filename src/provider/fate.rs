@@ -24,7 +24,14 @@ pub(super) enum Fate<T> {
 
 /// Whether a text is a placeholder of a document or a test button.
 pub(super) fn is_placeholder(text: &str) -> bool {
-    let text = text.trim();
+    stands_for_another(text.trim())
+}
+
+/// The same of a text without white space around it.
+fn stands_for_another(text: &str) -> bool {
+    if !text.starts_with(['[', '<']) {
+        return false;
+    }
     // The last as pages that hide addresses write it: with a no-break space.
     if matches!(text, "[UUID]" | "[REDACTED]" | "[email protected]" | "[email\u{a0}protected]") {
         return true;
@@ -43,9 +50,12 @@ pub(super) fn text<'v>(value: &'v Value<'_>) -> Fate<&'v str> {
     }
     match value {
         Value::Null => Fate::Blank,
-        Value::String(text) if text.trim().is_empty() => Fate::Blank,
-        Value::String(text) if is_placeholder(text) => Fate::Refused(Warning::Placeholder),
-        Value::String(text) | Value::Number(text) => Fate::Whole(text),
+        Value::String(text) => match text.trim() {
+            "" => Fate::Blank,
+            inner if stands_for_another(inner) => Fate::Refused(Warning::Placeholder),
+            _ => Fate::Whole(text),
+        },
+        Value::Number(text) => Fate::Whole(text),
         Value::Bool(_) | Value::Array(_) | Value::Object(_) => Fate::Refused(Warning::ValueDropped),
     }
 }

@@ -89,18 +89,32 @@ fn with_place<T>(
 
 /// Removes the value at `path`, and every branch that this empties.
 fn remove<'a>(members: &mut Object<'a>, path: Path<'_>) -> Option<Value<'a>> {
+    match remove_if(members, path, |_| Ok::<_, ()>(()))? {
+        Ok(((), value)) => Some(value),
+        Err(()) => None,
+    }
+}
+
+/// The same, if `read` gives what the value says and no reason why it stays; `None` where objects
+/// alone lead to no value.
+fn remove_if<'a, T, E>(
+    members: &mut Object<'a>,
+    path: Path<'_>,
+    read: impl FnOnce(&Value<'a>) -> Result<T, E>,
+) -> Option<Result<(T, Value<'a>), E>> {
     let (name, rest) = path.split_first()?;
     visited(members.len());
     let at = members.iter().position(|(member, _)| member == name)?;
     if rest.is_empty() {
-        return Some(members.remove(at).1);
+        let said = read(&members.get(at)?.1);
+        return Some(said.map(|said| (said, members.remove(at).1)));
     }
     let (_, Value::Object(inner)) = members.get_mut(at)? else { return None };
-    let value = remove(inner, rest)?;
+    let removed = remove_if(inner, rest, read)?;
     if inner.is_empty() {
         members.remove(at);
     }
-    Some(value)
+    Some(removed)
 }
 
 /// A string or number value as the text it is.
@@ -453,6 +467,22 @@ impl<'a, 's> Fields<'a, 's> {
         path: Path<'_>,
         read: impl for<'v> Fn(&'v Value<'a>) -> Fate<&'v str>,
     ) -> Option<Cow<'a, str>> {
+        if sight::is_hidden(path, &[]) {
+            return None;
+        }
+        // Most texts leave, and are looked for only once.
+        if self.held.is_none() {
+            let leaves = |value: &Value<'a>| match read(value) {
+                Fate::Blank => Ok(false),
+                Fate::Whole(_) => Ok(true),
+                Fate::Partly(_) | Fate::Refused(_) => Err(()),
+            };
+            let rest = &mut self.rest;
+            let place = |path: Path<'_>| remove_if(rest, path, leaves);
+            if let Some(Ok((says, value))) = with_place(self.settings, self.wrapper, path, place) {
+                return if says { into_text(value) } else { None };
+            }
+        }
         match read(self.peek(path)?) {
             Fate::Blank => {
                 self.remove(path);
@@ -642,6 +672,9 @@ impl<'v, 'a> Entry<'v, 'a, '_, '_> {
     #[cfg_attr(test, track_caller)]
     pub(super) fn lower(&mut self, name: &str) -> Option<Cow<'a, str>> {
         let text = self.text(name)?;
+        if text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
+            return Some(text);
+        }
         let lower = text.to_lowercase();
         if lower == text {
             return Some(text);

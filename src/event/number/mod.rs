@@ -88,7 +88,8 @@ enum Shape {
 /// What of a numbering plan decides whether a number is possible.
 #[derive(Debug)]
 struct Plan {
-    code: u16,
+    /// Its calling code, in digits.
+    code: String,
     /// The lengths of its national numbers, of whatever type: bit n is length n.
     lengths: u32,
     /// The lengths of ordinary subscribers' numbers that cannot be taken for local ones.
@@ -159,8 +160,7 @@ fn dialled(digits: &str, dialling: Dialling<'_>) -> Option<String> {
     }
     let meta = meta?;
     let plan = COUNTRIES.get(meta.id())?;
-    let code = plan.code.to_string();
-    let after_code = digits.strip_prefix(code.as_str());
+    let after_code = digits.strip_prefix(plan.code.as_str());
     if dialling.bare_international
         && (11..=MAX_DIGITS).contains(&digits.len())
         && let Some(national) = after_code
@@ -253,7 +253,7 @@ impl Plan {
         let local = lines().fold(0, |all, line| all | bits(line.possible_local_length()));
         let rest = special(meta).fold(0, |all, line| all | bits(line.possible_length()));
         Self {
-            code: meta.country_code(),
+            code: meta.country_code().to_string(),
             lengths: usual | rest,
             ordinary: usual & !local,
             trunk_prefix: meta.national_prefix().map(str::to_owned),
@@ -302,8 +302,8 @@ impl Plan {
     }
 
     fn write(&self, national: &str) -> Option<String> {
-        let e164 = format!("+{}{national}", self.code);
-        (e164.len() <= MAX_DIGITS + 1).then_some(e164)
+        let fits = self.code.len() + national.len() <= MAX_DIGITS;
+        fits.then(|| ["+", &self.code, national].concat())
     }
 }
 
