@@ -6,7 +6,8 @@
 //! answers, of a relay that routes every event to a target and delivers it while callbacks come in:
 //! what an operator gets. The ratio of acks alone, without a route, stands in a line before it.
 //! `synchronous` is `SQLite`'s own; the sync that an ack waits for is ours, and counted beside it.
-//! `PACE_ROUNDS` and `PACE_SECONDS` change how much is measured.
+//! `PACE_ROUNDS` and `PACE_SECONDS` change how much is measured; `PACE_ONLY=bare`, `ack` or
+//! `delivering` plays that one alone, for a profiler, and says what each kind of thread ran.
 #![expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -23,6 +24,7 @@
 )]
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     fs,
     net::SocketAddr,
@@ -54,6 +56,7 @@ use tokio::{
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const CONNECTIONS: usize = 64;
+const BODY_BYTES: usize = 2048;
 const API_KEY: &str = "pace-key";
 
 /// What one round of one server came to.
@@ -86,10 +89,16 @@ fn main() {
     rustls::crypto::ring::default_provider().install_default().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let alone = measure(Shape::AckOnly, rounds.div_ceil(3), length).await;
-        println!("ack only (no route): {alone}\n");
+        match std::env::var("PACE_ONLY").as_deref() {
+            Ok("bare") => return alone(None, rounds, length).await,
+            Ok("ack") => return alone(Some(Shape::AckOnly), rounds, length).await,
+            Ok("delivering") => return alone(Some(Shape::Delivering), rounds, length).await,
+            _ => {}
+        }
+        let ack_only = measure(Shape::AckOnly, rounds.div_ceil(3), length).await;
+        println!("ack only (no route): {ack_only}\n");
         let delivering = measure(Shape::Delivering, rounds, length).await;
-        println!("\nack only (no route): {alone}");
+        println!("\nack only (no route): {ack_only}");
         println!("routed, delivering: {delivering}");
         println!("pace: {delivering}");
     });
@@ -162,6 +171,49 @@ async fn measure(shape: Shape, rounds: usize, length: Duration) -> String {
         .iter()
         .fold((f64::MAX, f64::MIN), |(min, max), ratio| (min.min(*ratio), max.max(*ratio)));
     format!("{:.3} (min {min:.3}, max {max:.3}, rounds {rounds})", median(ratios.into_iter()))
+}
+
+/// Plays one contender alone, and says what its events cost on each kind of thread.
+async fn alone(shape: Option<Shape>, rounds: usize, length: Duration) {
+    let folder = tempfile::tempdir_in(".").unwrap();
+    let text = configuration(shape.unwrap_or(Shape::AckOnly), folder.path());
+    let (config, _) = Config::parse("pace", &text, &Environment::of_process())
+        .unwrap_or_else(|problems| panic!("{problems}"));
+    let relay = Relay::bind(config).await.unwrap();
+    let addresses = relay.addresses();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = tokio::spawn(relay.run(async { stopped.await.unwrap_or_default() }));
+    let mut bare_server = JoinSet::new();
+    let contender = match shape {
+        None => bare(&mut bare_server).await,
+        Some(_) => Contender { address: addresses.callbacks, path: "/hooks/calls" },
+    };
+    let (before, mut events) = (thread_micros(), 0.0);
+    for _ in 0..rounds {
+        let round = play(&contender, length).await;
+        println!("{round:?}");
+        events += round.per_second * length.as_secs_f64();
+    }
+    for (thread, micros) in thread_micros() {
+        let micros = micros - before.get(&thread).copied().unwrap_or_default();
+        println!("{thread}: {:.1} µs an event", micros / events);
+    }
+    stop.send(()).unwrap();
+    running.await.unwrap().unwrap();
+}
+
+/// What each kind of thread has run so far, in microseconds.
+fn thread_micros() -> BTreeMap<String, f64> {
+    let mut all = BTreeMap::new();
+    for thread in fs::read_dir("/proc/self/task").unwrap() {
+        let thread = thread.unwrap().path();
+        let Ok(name) = fs::read_to_string(thread.join("comm")) else { continue };
+        let Ok(ran) = fs::read_to_string(thread.join("schedstat")) else { continue };
+        let nanos: f64 = ran.split_whitespace().next().unwrap().parse().unwrap();
+        let name = name.trim().trim_end_matches(|c: char| c.is_ascii_digit()).to_owned();
+        *all.entry(name).or_default() += nanos / 1000.0;
+    }
+    all
 }
 
 fn configuration(shape: Shape, folder: &Path) -> String {
@@ -262,12 +314,14 @@ async fn send(
 /// A callback of 2 KB, each of another call.
 fn body() -> Bytes {
     static CALLS: AtomicU64 = AtomicU64::new(0);
-    const CALLBACK: &[u8] = include_bytes!("callback.json");
-    const AFTER_CALL: usize = "\"}\n".len();
-    let call = format!("{:012}", CALLS.fetch_add(1, Ordering::Relaxed));
-    let mut body = CALLBACK.to_vec();
-    let end = body.len() - AFTER_CALL;
-    body[end - call.len()..end].copy_from_slice(call.as_bytes());
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    let mut body = Vec::with_capacity(BODY_BYTES);
+    body.extend_from_slice(
+        br#"{"agentId":"agent.p1","agentName":"Pace Agent","name":"Ada Sample","phoneNumber":"+15550100123","phoneNumberExt":"","fromPhoneNumber":"+15550100199","scheduledAt":"2025-01-20T14:00:00.000Z","timezone":"Europe/London","direction":"outbound","customInputVariables":{"plan":"gold"},"duration":184,"callUrl":"https://calls.example.com/1","rescheduledAt":null,"callResult":{"resultType":"Goal Completed","summary":"Ada renewed her plan.","extractedVariables":{"renewed":true,"seats":12},"agentActions":[{"description":"Scheduled follow-up meeting","status":"completed","actionKey":"schedule_meeting","completedAt":"2025-01-20T14:03:10.000Z","metadata":{}}],"humanActions":[],"outcomes":[{"name":"interested","reasoning":"Renewed at once"}],"transcription":""#,
+    );
+    let tail = format!(r#""}},"callId":"call.pace.{call:012}"}}"#);
+    body.resize(BODY_BYTES - tail.len(), b'x');
+    body.extend_from_slice(tail.as_bytes());
     body.into()
 }
 
