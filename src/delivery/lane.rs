@@ -149,9 +149,16 @@ impl Lane {
                 biased;
                 () = &mut stopping => break,
                 () = &mut heir => break,
-                Some(ended) = self.out.join_next_with_id() => self.take_back(ended),
+                Some(ended) = self.out.join_next_with_id() => {
+                    self.take_back(ended);
+                    // Whoever else has ended, in the same look around.
+                    while let Some(ended) = self.out.try_join_next_with_id() {
+                        self.take_back(ended);
+                    }
+                }
                 pass = self.gate.pass(next.unwrap_or(Kind::First)), if next.is_some() => {
                     self.send(next.unwrap_or(Kind::First), pass);
+                    self.send_more();
                 }
                 Some(found) = OptionFuture::from(asking.as_mut()) => {
                     asking = None;
@@ -344,6 +351,16 @@ impl Lane {
             Admits::All => self.buffer.next(self.gate.has_further_slot()),
             Admits::Probe if self.tripped == Tripped::Swept => self.buffer.next(true),
             Admits::Probe | Admits::NotBefore(_) | Admits::NotYet => None,
+        }
+    }
+
+    /// Sends whoever else may go at once.
+    fn send_more(&mut self) {
+        loop {
+            self.heed();
+            let Some(kind) = self.next() else { return };
+            let Some(pass) = self.gate.pass(kind).now_or_never() else { return };
+            self.send(kind, pass);
         }
     }
 
