@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     error::Error,
     future::Future,
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll},
@@ -11,10 +12,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, header::CONTENT_TYPE, request::Parts};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, header::CONTENT_TYPE, request::Parts,
+};
 use http_body::Body;
+use http_body_util::Full;
 use ipnet::IpNet;
-use tokio::{sync::Semaphore, time::Instant};
 use tower::Service;
 
 use crate::{
@@ -22,11 +25,13 @@ use crate::{
     drain::Drain,
     event::{Envelope, EventId, Trace, TraceParent, TraceState},
     ingest::{
+        admit::Room,
         answer::{self, Answer, Refusal},
         body,
         metrics::IngestMetrics,
         read::{self, Understood},
-        source::{OnUnreadable, Source},
+        source::{Directory, OnUnreadable, Source},
+        visit::{Party, Visit},
     },
     provider::{
         self,
@@ -40,72 +45,62 @@ use crate::{
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// What every request of the relay shares.
+/// What every request of the relay shares, until a reload.
 #[derive(Debug)]
 pub(super) struct Context {
+    pub(super) sources: Directory,
     pub(super) store: Arc<dyn Store>,
     pub(super) routes: Routes,
     pub(super) clock: Clock,
     pub(super) drain: Drain,
     pub(super) metrics: IngestMetrics,
-    pub(super) permits: Arc<Semaphore>,
+    pub(super) room: Arc<Room>,
     pub(super) trusted_proxies: Vec<IpNet>,
     pub(super) commit_wait: Duration,
 }
 
 /// The end of the road.
-#[derive(Clone, Debug)]
-pub(super) struct Accept {
-    source: Arc<Source>,
-    context: Arc<Context>,
-}
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Accept;
 
-type Answered = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+/// The end of the road behind tower-http's layers, which know requests and responses only.
+#[derive(Debug)]
+pub(super) struct Decoded(Option<Party>);
 
-// === impl Accept ===
+type Answered<T> = Pin<Box<dyn Future<Output = Result<T, Infallible>> + Send>>;
 
-impl Accept {
-    pub(super) fn new(source: Arc<Source>, context: Arc<Context>) -> Self {
-        Self { source, context }
-    }
-
-    /// The road's last part in one glance: read, understand, commit.
-    async fn accept<B>(self, request: Request<B>) -> Result<Answer, Refused>
-    where
-        B: Body,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-    {
-        let Self { source, context } = self;
-        let (head, body) = request.into_parts();
-        let deadline = Instant::now() + source.settings.body_deadline;
-        let body = body::read(body, source.settings.max_body, deadline).await?;
-        source.metrics.body_bytes.observe(bytes_f64(body.len()));
-        let mut admission = match source.understand(&context, &head, body) {
-            Understood::Event(admission) => *admission,
-            Understood::Handshake(handshake) => return Ok(answer::handshake(&handshake)),
-            Understood::Unread(unread) => match source.settings.on_unreadable {
-                OnUnreadable::Quarantine => unread.quarantined(&source.settings),
-                OnUnreadable::Reject => return Err(Refusal::Unreadable.into()),
-            },
-            Understood::Denied(denied) => return Err(Refused::Denied(denied)),
-            Understood::NotTaken => return Err(Refusal::MethodNotAllowed.into()),
-        };
-        admission.trace = trace(&head.headers);
-        let failed_routes = match &admission.fate {
-            Fate::Readable { failed_routes, .. } => failed_routes.clone(),
-            Fate::Quarantined { .. } => Vec::new(),
-        };
-        // The permit lives in the head's extensions: it is held until the commit is known.
-        let receipt = context.commit(admission).await;
-        drop(head);
-        let receipt = receipt?;
-        if !receipt.is_duplicate() {
-            for route in &failed_routes {
-                context.metrics.route_failed(route);
-            }
+/// The road's last part in one glance: read, understand, commit.
+async fn accept<B>(party: &Party, head: &mut Parts, body: B) -> Result<Answer, Refused>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let Party { source, context, began, .. } = party;
+    let deadline = *began + source.settings.body_deadline;
+    let body = body::read(body, source.settings.max_body, deadline).await?;
+    source.metrics.body_bytes.observe(bytes_f64(body.len()));
+    let mut admission = match source.understand(context, head, body) {
+        Understood::Event(admission) => admission,
+        Understood::Handshake(handshake) => return Ok(answer::handshake(&handshake)),
+        Understood::Unread(unread) => match source.settings.on_unreadable {
+            OnUnreadable::Quarantine => Box::new(unread.quarantined(&source.settings)),
+            OnUnreadable::Reject => return Err(Refusal::Unreadable.into()),
+        },
+        Understood::Denied(denied) => return Err(Refused::Denied(denied)),
+        Understood::NotTaken => return Err(Refusal::MethodNotAllowed.into()),
+    };
+    admission.trace = trace(&head.headers);
+    let failed_routes = match &admission.fate {
+        Fate::Readable { failed_routes, .. } => failed_routes.clone(),
+        Fate::Quarantined { .. } => Vec::new(),
+    };
+    let receipt = context.commit(*admission).await?;
+    if !receipt.is_duplicate() {
+        for route in &failed_routes {
+            context.metrics.route_failed(route);
         }
-        Ok(answer::ack(&receipt, source.settings.ack))
     }
+    Ok(answer::ack(&receipt, source.settings.ack, mem::take(&mut head.headers)))
 }
 
 /// Why there is no success answer.
@@ -162,7 +157,9 @@ impl Source {
     }
 }
 
-impl<B> Service<Request<B>> for Accept
+// === impl Accept ===
+
+impl<B> Service<Visit<B>> for Accept
 where
     B: Body + Send + 'static,
     B::Data: Send,
@@ -170,17 +167,52 @@ where
 {
     type Response = Answer;
     type Error = Infallible;
-    type Future = Answered;
+    type Future = Answered<Answer>;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, Visit { request, party }: Visit<B>) -> Self::Future {
+        let (mut head, body) = request.into_parts();
+        Box::pin(async move {
+            let answer = accept(&party, &mut head, body).await;
+            Ok(answer.unwrap_or_else(|refused| party.source.refuse(refused)))
+        })
+    }
+}
+
+// === impl Decoded ===
+
+impl Decoded {
+    pub(super) fn new(party: Party) -> Self {
+        Self(Some(party))
+    }
+}
+
+impl<B> Service<Request<B>> for Decoded
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Answered<Response<Full<Bytes>>>;
 
     fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let this = self.clone();
-        let source = Arc::clone(&self.source);
+        let party = self.0.take();
         Box::pin(async move {
-            Ok(this.accept(request).await.unwrap_or_else(|refused| source.refuse(refused)))
+            let answer = match party {
+                Some(party) => Accept.call(Visit { request, party }).await?,
+                // It is made for one request.
+                None => answer::refuse(Refusal::Panicked),
+            };
+            Ok(answer.into_response())
         })
     }
 }
@@ -190,14 +222,20 @@ where
 impl Context {
     /// Waits for the commit, at most `commit_wait`. After that the event may still be stored:
     /// its repeat is then a duplicate.
-    async fn commit(&self, admission: Admission) -> Result<Receipt, Refusal> {
-        match tokio::time::timeout(self.commit_wait, self.store.commit(admission)).await {
-            Ok(Ok(receipt)) => Ok(receipt),
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "a commit failed");
-                Err(Refusal::from(&error))
+    fn commit(
+        &self,
+        admission: Admission,
+    ) -> impl Future<Output = Result<Receipt, Refusal>> + Send + '_ {
+        let committing = tokio::time::timeout(self.commit_wait, self.store.commit(admission));
+        async {
+            match committing.await {
+                Ok(Ok(receipt)) => Ok(receipt),
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "a commit failed");
+                    Err(Refusal::from(&error))
+                }
+                Err(_) => Err(Refusal::StoreSlow),
             }
-            Err(_) => Err(Refusal::StoreSlow),
         }
     }
 }
@@ -213,8 +251,9 @@ fn trace(headers: &HeaderMap) -> Option<Trace> {
 }
 
 fn content_type(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(CONTENT_TYPE)?;
-    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+    let value = headers.get(CONTENT_TYPE)?.as_bytes();
+    let text = str::from_utf8(value).map(str::to_owned);
+    Some(text.unwrap_or_else(|_| String::from_utf8_lossy(value).into_owned()))
 }
 
 /// For a histogram: exact up to 2⁵³ bytes.

@@ -2,16 +2,20 @@
 
 use std::{
     convert::Infallible,
+    future::Future,
     net::IpAddr,
-    sync::Arc,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context as TaskContext, Poll},
 };
 
 use futures_util::future::{Either, Ready, ready};
-use http::{HeaderMap, Request};
+use http::HeaderMap;
 use ipnet::IpNet;
-use prometheus::IntGauge;
-use tokio::sync::OwnedSemaphorePermit;
+use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::{
@@ -19,41 +23,37 @@ use crate::{
         accept::Context,
         answer::{self, Answer, Refusal},
         source::Source,
+        visit::Visit,
     },
-    listen::Peer,
     provider::auth::{self, Head},
 };
 
-/// The token behind the source's own path, by its length. An extension of requests to a source
-/// that takes one.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PathToken(pub(super) usize);
-
 /// Layer 4: address and credentials that need no body.
 #[derive(Clone, Debug)]
-pub(super) struct Credentials<S> {
-    inner: S,
-    source: Arc<Source>,
-    context: Arc<Context>,
-}
+pub(super) struct Credentials<S>(S);
 
 /// Layer 5: a permit of the relay and one of the source.
 #[derive(Clone, Debug)]
-pub(super) struct Permits<S> {
-    inner: S,
-    source: Arc<Source>,
+pub(super) struct Permits<S>(S);
+
+/// Room for so many at one time. Nobody waits for it.
+#[derive(Debug)]
+pub(super) struct Room(AtomicUsize);
+
+/// A callback in flight: a place in the relay's room and one in the source's, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Permit {
     context: Arc<Context>,
+    source: Arc<Source>,
 }
 
-/// A callback in flight; lives in the request's extensions until it is answered.
-#[derive(Clone, Debug)]
-struct Permit(#[expect(dead_code, reason = "held, not read")] Arc<Held>);
-
-#[derive(Debug)]
-struct Held {
-    _relays: OwnedSemaphorePermit,
-    _sources: OwnedSemaphorePermit,
-    in_flight: IntGauge,
+pin_project! {
+    /// An answer that holds its permit until it is there.
+    pub(super) struct Permitted<F> {
+        #[pin]
+        answer: F,
+        _permit: Permit,
+    }
 }
 
 type Answered<F> = Either<Ready<Result<Answer, Infallible>>, F>;
@@ -86,51 +86,50 @@ fn refused<F>(answer: Answer) -> Answered<F> {
 // === impl Credentials ===
 
 impl<S> Credentials<S> {
-    pub(super) fn new(inner: S, source: Arc<Source>, context: Arc<Context>) -> Self {
-        Self { inner, source, context }
-    }
-
-    /// The answer to a request that may not pass.
-    fn refusal<B>(&self, request: &Request<B>) -> Option<Answer> {
-        let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip().to_canonical());
-        if !self.source.settings.allow_from.is_empty() {
-            let trusted = &self.context.trusted_proxies;
-            let client = peer.map(|peer| client(peer, request.headers(), trusted));
-            if !client.is_some_and(|client| self.source.allows(client)) {
-                return Some(answer::refuse(Refusal::AddressDenied));
-            }
-        }
-        let token = request.extensions().get::<PathToken>().and_then(|PathToken(length)| {
-            let path = request.uri().path();
-            path.len().checked_sub(*length).and_then(|start| path.get(start..))
-        });
-        let head = Head {
-            method: request.method().as_str(),
-            headers: request.headers(),
-            path_token: token,
-            query: request.uri().query().unwrap_or_default(),
-        };
-        let schemes = &self.source.settings.auth;
-        let denied = auth::check_head(schemes, &head).err()?;
-        Some(answer::refuse_denied(denied, auth::offers_basic(schemes)))
+    pub(super) fn new(inner: S) -> Self {
+        Self(inner)
     }
 }
 
-impl<S, B> Service<Request<B>> for Credentials<S>
+/// The answer to a request that may not pass.
+fn refusal(Visit { request, party }: &Visit) -> Option<Answer> {
+    let settings = &party.source.settings;
+    if !settings.allow_from.is_empty() {
+        let peer = party.peer.0.ip().to_canonical();
+        let client = client(peer, request.headers(), &party.context.trusted_proxies);
+        if !party.source.allows(client) {
+            return Some(answer::refuse(Refusal::AddressDenied));
+        }
+    }
+    let token = party.token.and_then(|length| {
+        let path = request.uri().path();
+        path.len().checked_sub(length).and_then(|start| path.get(start..))
+    });
+    let head = Head {
+        method: request.method().as_str(),
+        headers: request.headers(),
+        path_token: token,
+        query: request.uri().query().unwrap_or_default(),
+    };
+    let denied = auth::check_head(&settings.auth, &head).err()?;
+    Some(answer::refuse_denied(denied, auth::offers_basic(&settings.auth)))
+}
+
+impl<S> Service<Visit> for Credentials<S>
 where
-    S: Service<Request<B>, Response = Answer, Error = Infallible>,
+    S: Service<Visit, Response = Answer, Error = Infallible>,
 {
     type Response = Answer;
     type Error = Infallible;
     type Future = Answered<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
+        self.0.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.refusal(&request) {
-            None => Either::Right(self.inner.call(request)),
+    fn call(&mut self, visit: Visit) -> Self::Future {
+        match refusal(&visit) {
+            None => Either::Right(self.0.call(visit)),
             Some(answer) => refused(answer),
         }
     }
@@ -139,50 +138,79 @@ where
 // === impl Permits ===
 
 impl<S> Permits<S> {
-    pub(super) fn new(inner: S, source: Arc<Source>, context: Arc<Context>) -> Self {
-        Self { inner, source, context }
-    }
-
-    fn take(&self) -> Result<Permit, Refusal> {
-        // The source's first: a flooding source must not even briefly hold the relay's.
-        let sources = Arc::clone(&self.source.permits)
-            .try_acquire_owned()
-            .map_err(|_| Refusal::SourceOverloaded)?;
-        let relays = Arc::clone(&self.context.permits)
-            .try_acquire_owned()
-            .map_err(|_| Refusal::Overloaded)?;
-        let in_flight = self.context.metrics.in_flight.clone();
-        in_flight.inc();
-        Ok(Permit(Arc::new(Held { _relays: relays, _sources: sources, in_flight })))
+    pub(super) fn new(inner: S) -> Self {
+        Self(inner)
     }
 }
 
-impl<S, B> Service<Request<B>> for Permits<S>
+impl<S> Service<Visit> for Permits<S>
 where
-    S: Service<Request<B>, Response = Answer, Error = Infallible>,
+    S: Service<Visit, Response = Answer, Error = Infallible>,
 {
     type Response = Answer;
     type Error = Infallible;
-    type Future = Answered<S::Future>;
+    type Future = Answered<Permitted<S::Future>>;
 
     fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
+        self.0.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        match self.take() {
-            Ok(permit) => {
-                request.extensions_mut().insert(permit);
-                Either::Right(self.inner.call(request))
-            }
+    fn call(&mut self, visit: Visit) -> Self::Future {
+        match Permit::take(&visit.party.context, &visit.party.source) {
+            Ok(permit) => Either::Right(Permitted { answer: self.0.call(visit), _permit: permit }),
             Err(refusal) => refused(answer::refuse(refusal)),
         }
     }
 }
 
-impl Drop for Held {
+impl<F: Future> Future for Permitted<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<F::Output> {
+        self.project().answer.poll(cx)
+    }
+}
+
+// === impl Room ===
+
+impl Room {
+    pub(super) fn new(places: usize) -> Self {
+        Self(AtomicUsize::new(places))
+    }
+
+    /// Whether there was a place left, which is the caller's now.
+    fn take(&self) -> bool {
+        let less = |left: usize| left.checked_sub(1);
+        self.0.fetch_update(Ordering::Acquire, Ordering::Relaxed, less).is_ok()
+    }
+
+    fn give_back(&self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+}
+
+// === impl Permit ===
+
+impl Permit {
+    fn take(context: &Arc<Context>, source: &Arc<Source>) -> Result<Self, Refusal> {
+        // The source's first: a flooding source must not even briefly hold the relay's.
+        if !source.room.take() {
+            return Err(Refusal::SourceOverloaded);
+        }
+        if !context.room.take() {
+            source.room.give_back();
+            return Err(Refusal::Overloaded);
+        }
+        context.metrics.in_flight.inc();
+        Ok(Self { context: Arc::clone(context), source: Arc::clone(source) })
+    }
+}
+
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.in_flight.dec();
+        self.context.metrics.in_flight.dec();
+        self.context.room.give_back();
+        self.source.room.give_back();
     }
 }
 
@@ -196,6 +224,16 @@ mod tests {
             headers.append("x-forwarded-for", value.parse().unwrap());
         }
         headers
+    }
+
+    #[test]
+    fn a_room_has_as_many_places_as_it_was_given() {
+        let room = Room::new(2);
+        assert!(room.take() && room.take());
+        assert!(!room.take() && !room.take());
+        room.give_back();
+        assert!(room.take());
+        assert!(!room.take());
     }
 
     #[test]

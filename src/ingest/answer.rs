@@ -4,11 +4,11 @@
 //! else. Everything else is a [`Refusal`], whose code is never a success; its body is `application/problem+json` (RFC 9457) and says
 //! nothing of a secret or of the relay's insides.
 
-use std::any::Any;
+use std::{fmt::Write as _, sync::Arc};
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Response, StatusCode,
+    HeaderMap, HeaderValue, Response, StatusCode,
     header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
     response,
 };
@@ -16,12 +16,19 @@ use http_body::Body;
 use http_body_util::{BodyExt as _, Collected, Full};
 
 use crate::{
+    ingest::source::Source,
     provider::{Handshake, auth::Denied},
     store::{Receipt, StoreError},
 };
 
-/// What a sender is told.
-pub(super) type Answer = Response<Full<Bytes>>;
+/// What a sender is told, and what is counted of it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) response: Response<Full<Bytes>>,
+    pub(super) outcome: Outcome,
+    /// Whose callback it answers, once that is known.
+    pub(super) whose: Option<Arc<Source>>,
+}
 
 /// How a callback ended, as the `reason` label says it: a closed list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +81,10 @@ pub(super) enum Refusal {
     Panicked,
 }
 
-/// Acks a callback. There is no way here without the proof that its event is on disk.
-pub(super) fn ack(receipt: &Receipt, code: StatusCode) -> Answer {
+/// Acks a callback. There is no way here without the proof that its event is on disk. `used` are
+/// the headers of the callback, which are not wanted any more: the ack's are put in their place, and
+/// the next request's after them, without asking for memory.
+pub(super) fn ack(receipt: &Receipt, code: StatusCode, mut used: HeaderMap) -> Answer {
     let outcome = if receipt.is_duplicate() {
         DUPLICATE
     } else if receipt.is_quarantined() {
@@ -83,13 +92,17 @@ pub(super) fn ack(receipt: &Receipt, code: StatusCode) -> Answer {
     } else {
         ACCEPTED
     };
-    answer(code, outcome, "application/json", format!(r#"{{"id":"{}"}}"#, receipt.id()))
+    let mut body = String::with_capacity(ACK_BYTES);
+    // Writing to a string cannot fail.
+    write!(body, r#"{{"id":"{}"}}"#, receipt.id()).unwrap_or_default();
+    used.clear();
+    answer(code, outcome, "application/json", body, used)
 }
 
 /// Answers a challenge or a probe, which holds no result: the only success without a receipt.
 pub(super) fn handshake(handshake: &Handshake) -> Answer {
     let body = Bytes::copy_from_slice(handshake.body());
-    answer(StatusCode::OK, HANDSHAKE, handshake.content_type(), body)
+    answer(StatusCode::OK, HANDSHAKE, handshake.content_type(), body, HeaderMap::new())
 }
 
 /// Refuses a callback.
@@ -100,9 +113,13 @@ pub(super) fn refuse(refusal: Refusal) -> Answer {
         r#"{{"type":"about:blank","title":"{title}","status":{},"detail":"{detail}"}}"#,
         code.as_u16()
     );
-    let mut answer = answer(code, Outcome(refusal.reason()), "application/problem+json", body);
+    let mut answer =
+        answer(code, Outcome(refusal.reason()), "application/problem+json", body, HeaderMap::new());
     if code == StatusCode::SERVICE_UNAVAILABLE {
-        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+        answer
+            .response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
     }
     answer
 }
@@ -110,7 +127,7 @@ pub(super) fn refuse(refusal: Refusal) -> Answer {
 /// Refuses a callback whose method the source does not take, and says which it does.
 pub(super) fn refuse_method(allow: &HeaderValue) -> Answer {
     let mut answer = refuse(Refusal::MethodNotAllowed);
-    answer.headers_mut().insert(ALLOW, allow.clone());
+    answer.response.headers_mut().insert(ALLOW, allow.clone());
     answer
 }
 
@@ -124,33 +141,24 @@ pub(super) fn refuse_denied(denied: Denied, offers_basic: bool) -> Answer {
         Denied::SignedValueMissing => Refusal::SignedValueMissing,
     });
     let challenge = if offers_basic { BASIC_CHALLENGE } else { OTHER_CHALLENGE };
-    answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    answer.response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     answer
-}
-
-/// What a sender is told when a bug of ours met its callback.
-pub(super) fn panicked(_panic: Box<dyn Any + Send>) -> Answer {
-    refuse(Refusal::Panicked)
 }
 
 /// An answer that came through tower-http's layers: ours as it was, or what stands in place of
 /// theirs.
 pub(super) async fn in_our_words<A: Body<Data = Bytes>>(head: response::Parts, body: A) -> Answer {
-    if head.extensions.get::<Outcome>().is_some() {
+    if let Some(outcome) = head.extensions.get::<Outcome>().copied() {
         // Ours are whole from the start.
         let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
-        return Response::from_parts(head, Full::new(body));
+        let response = Response::from_parts(head, Full::new(body));
+        return Answer { response, outcome, whose: None };
     }
     refuse(match head.status {
         StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
         StatusCode::UNSUPPORTED_MEDIA_TYPE => Refusal::UnsupportedEncoding,
         _ => Refusal::Panicked,
     })
-}
-
-/// Says that the connection ends with this answer: the rest of the body is not waited for.
-pub(super) fn close_after<B>(answer: &mut Response<B>) {
-    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
 /// Stored, and new.
@@ -161,6 +169,27 @@ pub(super) const DUPLICATE: Outcome = Outcome("duplicate");
 pub(super) const QUARANTINED: Outcome = Outcome("quarantined");
 /// A provider's challenge or probe, answered.
 pub(super) const HANDSHAKE: Outcome = Outcome("handshake");
+
+// === impl Answer ===
+
+impl Answer {
+    /// Says that the connection ends with this answer: the rest of the body is not waited for.
+    pub(super) fn close_after(&mut self) {
+        self.response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+
+    /// The same, as the answer to a callback of `source`.
+    pub(super) fn of(self, source: Arc<Source>) -> Self {
+        Self { whose: Some(source), ..self }
+    }
+
+    /// As it goes through tower-http's layers: see [`in_our_words`].
+    pub(super) fn into_response(self) -> Response<Full<Bytes>> {
+        let Self { mut response, outcome, .. } = self;
+        response.extensions_mut().insert(outcome);
+        response
+    }
+}
 
 // === impl Refusal ===
 
@@ -280,13 +309,17 @@ fn answer(
     outcome: Outcome,
     content_type: &'static str,
     body: impl Into<Bytes>,
+    headers: HeaderMap,
 ) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
-    *answer.status_mut() = code;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    answer.extensions_mut().insert(outcome);
-    answer
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = code;
+    *response.headers_mut() = headers;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    Answer { response, outcome, whose: None }
 }
+
+/// Bytes of the body of an ack.
+const ACK_BYTES: usize = br#"{"id":"00000000-0000-7000-8000-000000000000"}"#.len();
 
 /// Seconds after which a sender may try again; long enough for a restart.
 const RETRY_AFTER_SECONDS: &str = "5";
@@ -310,8 +343,12 @@ mod tests {
     fn every_503_says_when_to_send_again() {
         for refusal in Refusal::ALL {
             let answer = refuse(*refusal);
-            let says = answer.headers().contains_key(RETRY_AFTER);
-            assert_eq!(says, answer.status() == StatusCode::SERVICE_UNAVAILABLE, "{refusal:?}");
+            let says = answer.response.headers().contains_key(RETRY_AFTER);
+            assert_eq!(
+                says,
+                answer.response.status() == StatusCode::SERVICE_UNAVAILABLE,
+                "{refusal:?}"
+            );
         }
     }
 }

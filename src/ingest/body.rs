@@ -4,15 +4,18 @@ use std::{
     convert::Infallible,
     error::Error,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context as TaskContext, Poll},
     time::Duration,
 };
 
-use bytes::Bytes;
-use futures_util::future::Either;
-use http::{Request, Response, header::CONTENT_ENCODING};
+use bytes::{Buf as _, Bytes, BytesMut};
+use futures_util::future::{Either, FutureExt as _};
+use http::{
+    Request,
+    header::{CONTENT_ENCODING, EXPECT},
+};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -21,7 +24,9 @@ use tower::Service;
 
 use crate::ingest::{
     accept::Context,
-    answer::{self, Answer, Refusal},
+    answer::{Answer, Refusal},
+    stack,
+    visit::Visit,
 };
 
 /// The body of a request. When it is dropped before its end, because the request was refused,
@@ -39,15 +44,9 @@ pub(super) struct Lingering {
 
 /// A part of layer 6: leads a body past the layers that would only hand it on.
 #[derive(Clone, Debug)]
-pub(super) struct Plain<P, E> {
-    direct: P,
-    encoded: E,
-    max_body: usize,
-}
+pub(super) struct Plain<S>(S);
 
-/// Gives the refusals of tower-http's layers our words and our form.
-#[derive(Clone, Debug)]
-pub(super) struct OwnWords<S>(S);
+type Decoding = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
 
 /// Reads the whole body: at most `limit` decoded bytes, all of them before `deadline`.
 pub(super) async fn read<B>(body: B, limit: usize, deadline: Instant) -> Result<Bytes, Refusal>
@@ -55,19 +54,46 @@ where
     B: Body,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let whole = Limited::new(body, limit).collect();
-    match tokio::time::timeout_at(deadline, whole).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+    let mut whole = pin!(whole(Limited::new(body, limit)));
+    // Most bodies are there with their heads: then no timer is made.
+    let read = match whole.as_mut().now_or_never() {
+        Some(whole) => Ok(whole),
+        None => tokio::time::timeout_at(deadline, whole).await,
+    };
+    match read {
+        Ok(Ok(whole)) => Ok(whole),
         Ok(Err(error)) => Err(refusal(error.as_ref())),
         Err(_) => Err(Refusal::BodyDeadline),
     }
 }
 
+/// The bytes of a body. Those of one frame, as most are, stay where they are.
+async fn whole<B: Body>(body: B) -> Result<Bytes, B::Error> {
+    let mut body = pin!(body);
+    let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(mut data) = frame?.into_data() else { continue };
+        let data = data.copy_to_bytes(data.remaining());
+        if first.is_empty() {
+            first = data;
+        } else {
+            if all.is_empty() {
+                all.extend_from_slice(&first);
+            }
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
 // === impl Lingering ===
 
 impl Lingering {
-    pub(super) fn new(incoming: Incoming, context: Arc<Context>, waits_for_continue: bool) -> Self {
-        Self { incoming: Some(incoming), context, waits_for_continue }
+    /// The same request, with such a body.
+    pub(super) fn around(request: Request<Incoming>, context: &Arc<Context>) -> Request<Self> {
+        let waits_for_continue = request.headers().contains_key(EXPECT);
+        let context = Arc::clone(context);
+        request.map(|body| Self { incoming: Some(body), context, waits_for_continue })
     }
 }
 
@@ -110,70 +136,36 @@ impl Drop for Lingering {
 
 // === impl Plain ===
 
-impl<P, E> Plain<P, E> {
-    pub(super) fn new(direct: P, encoded: E, max_body: usize) -> Self {
-        Self { direct, encoded, max_body }
-    }
-
-    fn is_plain<B: Body>(&self, request: &Request<B>) -> bool {
-        let max_body = u64::try_from(self.max_body).unwrap_or(u64::MAX);
-        !request.headers().contains_key(CONTENT_ENCODING)
-            && request.body().size_hint().upper().is_some_and(|bytes| bytes <= max_body)
-    }
-}
-
-impl<P, E, B> Service<Request<B>> for Plain<P, E>
-where
-    P: Service<Request<B>, Response = Answer, Error = Infallible>,
-    E: Service<Request<B>, Response = Answer, Error = Infallible>,
-    B: Body,
-{
-    type Response = Answer;
-    type Error = Infallible;
-    type Future = Either<P::Future, E::Future>;
-
-    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
-        std::task::ready!(self.direct.poll_ready(cx))?;
-        self.encoded.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        if self.is_plain(&request) {
-            Either::Left(self.direct.call(request))
-        } else {
-            Either::Right(self.encoded.call(request))
-        }
-    }
-}
-
-// === impl OwnWords ===
-
-impl<S> OwnWords<S> {
+impl<S> Plain<S> {
     pub(super) fn new(inner: S) -> Self {
         Self(inner)
     }
 }
 
-impl<S, B, A> Service<Request<B>> for OwnWords<S>
+fn is_plain(Visit { request, party }: &Visit) -> bool {
+    let max_body = u64::try_from(party.source.settings.max_body).unwrap_or(u64::MAX);
+    !request.headers().contains_key(CONTENT_ENCODING)
+        && request.body().size_hint().upper().is_some_and(|bytes| bytes <= max_body)
+}
+
+impl<S> Service<Visit> for Plain<S>
 where
-    S: Service<Request<B>, Response = Response<A>, Error = Infallible>,
-    S::Future: Send + 'static,
-    A: Body<Data = Bytes> + Send + 'static,
+    S: Service<Visit, Response = Answer, Error = Infallible>,
 {
     type Response = Answer;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+    type Future = Either<S::Future, Decoding>;
 
     fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
         self.0.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let answer = self.0.call(request);
-        Box::pin(async move {
-            let (head, body) = answer.await?.into_parts();
-            Ok(answer::in_our_words(head, body).await)
-        })
+    fn call(&mut self, visit: Visit) -> Self::Future {
+        if is_plain(&visit) {
+            Either::Left(self.0.call(visit))
+        } else {
+            Either::Right(Box::pin(stack::decoding(visit)))
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The road of now: what a reload swaps, before everything else.
+//! The relay of now: what a reload swaps, before everything else.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -6,41 +6,40 @@ use arc_swap::ArcSwap;
 use http::Request;
 use hyper::{body::Incoming, service::Service};
 
-use crate::{ingest::stack::Road, listen::Peer};
+use crate::{
+    ingest::{accept::Context, stack::Road, visit::Arrival},
+    listen::Peer,
+};
 
-/// Leads each request to the newest road, whatever connection it comes on. Looking it up waits for
-/// nobody and writes nothing that another core reads.
-#[derive(Debug)]
-pub(super) struct Latest<R>(Arc<ArcSwap<R>>);
+/// What each request goes by, whatever connection it comes on: the newest. Looking it up waits for
+/// nobody.
+#[derive(Clone, Debug)]
+pub(super) struct Latest(Arc<ArcSwap<Context>>);
 
-/// The newest road for the requests of one peer.
+/// Where the requests of one peer come in. The road is the same for all; what differs from source
+/// to source, and with each reload, a request finds in its context.
 #[derive(Debug)]
 pub(super) struct Entrance<R> {
-    latest: Latest<R>,
+    latest: Latest,
+    road: R,
     peer: Peer,
 }
 
 // === impl Latest ===
 
-impl<R> Latest<R> {
-    pub(super) fn new(road: R) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(road)))
+impl Latest {
+    pub(super) fn new(context: Context) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(context)))
     }
 
-    /// Has every request from now on go by `road`.
-    pub(super) fn change(&self, road: R) {
-        self.0.store(Arc::new(road));
+    /// Has every request from now on go by `context`.
+    pub(super) fn change(&self, context: Context) {
+        self.0.store(Arc::new(context));
     }
 
-    /// Where the requests of `peer` come in.
-    pub(super) fn entrance(&self, peer: Peer) -> Entrance<R> {
-        Entrance { latest: self.clone(), peer }
-    }
-}
-
-impl<R> Clone for Latest<R> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+    /// The beginning of `road` for the requests of `peer`.
+    pub(super) fn entrance<R>(&self, road: R, peer: Peer) -> Entrance<R> {
+        Entrance { latest: self.clone(), road, peer }
     }
 }
 
@@ -51,9 +50,8 @@ impl<R: Road> Service<Request<Incoming>> for Entrance<R> {
     type Error = Infallible;
     type Future = R::Future;
 
-    /// The roads shed instead of making a request wait: they are always ready.
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        request.extensions_mut().insert(self.peer);
-        R::clone(&self.latest.0.load()).call(request)
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        // The road sheds instead of making a request wait: it is always ready.
+        self.road.clone().call(Arrival::new(request, self.peer, self.latest.0.load_full()))
     }
 }

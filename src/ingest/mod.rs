@@ -14,11 +14,12 @@ mod observe;
 mod read;
 mod source;
 mod stack;
+mod visit;
 
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::net::TcpListener;
 
 pub use read::{Rereader, StillUnread, Trust};
 pub use source::{OnUnreadable, Settings as SourceSettings};
@@ -26,7 +27,7 @@ pub use source::{OnUnreadable, Settings as SourceSettings};
 use crate::{
     clock::Clock,
     drain::Drain,
-    ingest::{accept::Context, latest::Latest},
+    ingest::{accept::Context, admit::Room, latest::Latest},
     listen::{Door, Patience, Security, Tls},
     metrics::Metrics,
     route::Routes,
@@ -72,7 +73,7 @@ struct House {
     clock: Clock,
     drain: Drain,
     metrics: metrics::IngestMetrics,
-    permits: Arc<Semaphore>,
+    room: Arc<Room>,
     max_in_flight: usize,
 }
 
@@ -107,11 +108,11 @@ impl Ingest {
             clock,
             drain: drain.clone(),
             metrics: metrics::IngestMetrics::new(metrics),
-            permits: Arc::new(Semaphore::new(settings.max_in_flight)),
+            room: Arc::new(Room::new(settings.max_in_flight)),
             max_in_flight: settings.max_in_flight,
         };
         let open = house.metrics.connections.clone();
-        let latest = Latest::new(house.road(settings, routes));
+        let latest = Latest::new(house.context(settings, routes));
         let door = Door {
             listener: self.listener,
             security: security.clone(),
@@ -119,13 +120,13 @@ impl Ingest {
             patience: Patience::default(),
             open: Some(open),
         };
-        let entrances = latest.clone();
-        let entrance = move |peer| entrances.entrance(peer);
+        let (entrances, road) = (latest.clone(), stack::road());
+        let entrance = move |peer| entrances.entrance(road.clone(), peer);
         drain.spawn("callbacks", door.accept(entrance, drain.clone()));
         let metrics = house.metrics.clone();
         let change = Arc::new(move |settings: Settings, routes| {
             security.change(settings.tls.as_ref());
-            latest.change(house.road(settings, routes));
+            latest.change(house.context(settings, routes));
         });
         Handle { change, metrics }
     }
@@ -158,28 +159,24 @@ impl fmt::Debug for Handle {
 // === impl House ===
 
 impl House {
-    /// The road by these settings.
-    fn road(&self, settings: Settings, routes: Routes) -> impl stack::Road + use<> {
+    /// What requests go by with these settings.
+    fn context(&self, settings: Settings, routes: Routes) -> Context {
         self.metrics.declare_routes(routes.names());
         let half = self.max_in_flight / 2;
-        let sources: Vec<_> = settings
-            .sources
-            .into_iter()
-            .map(|source| {
-                let metrics = self.metrics.of(&source.name, source.ack.as_u16());
-                Arc::new(source::Source::new(source, metrics, half))
-            })
-            .collect();
-        let context = Arc::new(Context {
+        let sources = settings.sources.into_iter().map(|source| {
+            let metrics = self.metrics.of(&source.name, source.ack.as_u16());
+            source::Source::new(source, metrics, half)
+        });
+        Context {
+            sources: sources.collect(),
             store: Arc::clone(&self.store),
             routes,
             clock: self.clock.clone(),
             drain: self.drain.clone(),
             metrics: self.metrics.clone(),
-            permits: Arc::clone(&self.permits),
+            room: Arc::clone(&self.room),
             trusted_proxies: settings.trusted_proxies,
             commit_wait: settings.commit_wait,
-        });
-        stack::road(&context, &sources)
+        }
     }
 }

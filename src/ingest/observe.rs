@@ -1,46 +1,45 @@
-//! Layers 1 to 3 of the stack: count, time and log every answer; find the source.
+//! Layers 1 to 3 of the stack: count, time and log every answer; catch a panic; find the source.
 
 use std::{
+    any::Any,
     convert::Infallible,
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll, ready},
 };
 
-use futures_util::future::{Either, Ready, ready as at_once};
-use http::{Request, Response, header::EXPECT};
+use bytes::Bytes;
+use futures_util::future::{CatchUnwind, Either, FutureExt as _, Map, Ready, ready as at_once};
+use http::Response;
 use http_body::Body;
-use hyper::body::Incoming;
+use http_body_util::Full;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::Service;
 
-use crate::ingest::{
-    accept::Context,
-    admit::PathToken,
-    answer::{self, Answer, Outcome, Refusal},
-    body::Lingering,
-    source::{Directory, Source},
+use crate::{
+    ingest::{
+        accept::Context,
+        answer::{self, Answer, Refusal},
+        source::Source,
+        visit::{Arrival, Visit},
+    },
+    listen::Peer,
 };
-use crate::listen::Peer;
 
 /// Layer 1.
 #[derive(Clone, Debug)]
-pub(super) struct Observe<S> {
-    inner: S,
-    context: Arc<Context>,
-}
+pub(super) struct Observe<S>(S);
 
-/// Layer 3: leads a request to the road of its source, an `R`.
-#[derive(Debug)]
-pub(super) struct Find<R> {
-    directory: Arc<Directory<(Arc<Source>, R)>>,
-}
-
-/// Whose callback an answer belongs to. An extension of answers.
+/// Layer 2.
 #[derive(Clone, Debug)]
-struct Whose(Arc<Source>);
+pub(super) struct Caught<S>(S);
+
+/// Layer 3.
+#[derive(Clone, Debug)]
+pub(super) struct Find<S>(S);
 
 pin_project! {
     /// An answer on its way out, which is counted, timed and logged when it is there.
@@ -48,7 +47,7 @@ pin_project! {
         #[pin]
         answer: F,
         context: Arc<Context>,
-        peer: Option<Peer>,
+        peer: Peer,
         has_body: bool,
         began: Instant,
     }
@@ -63,136 +62,157 @@ pin_project! {
     }
 }
 
+type Answered = Result<Answer, Infallible>;
+
+/// The answer of a future, or what stands in place of it when it panicked.
+type Survived<F> = Map<CatchUnwind<AssertUnwindSafe<F>>, fn(Survival) -> Answered>;
+
+type Survival = Result<Answered, Box<dyn Any + Send>>;
+
 // === impl Observe ===
 
 impl<S> Observe<S> {
-    pub(super) fn new(inner: S, context: Arc<Context>) -> Self {
-        Self { inner, context }
+    pub(super) fn new(inner: S) -> Self {
+        Self(inner)
     }
 }
 
-impl<S, A> Service<Request<Incoming>> for Observe<S>
+impl<S> Service<Arrival> for Observe<S>
 where
-    S: Service<Request<Lingering>, Response = Response<A>, Error = Infallible>,
+    S: Service<Arrival, Response = Answer, Error = Infallible>,
 {
-    type Response = Response<A>;
+    type Response = Response<Full<Bytes>>;
     type Error = Infallible;
     type Future = Observed<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
+        self.0.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let began = Instant::now();
-        let context = Arc::clone(&self.context);
-        let peer = request.extensions().get::<Peer>().copied();
-        let has_body = !request.body().is_end_stream();
-        let waits_for_continue = request.headers().contains_key(EXPECT);
-        let request =
-            request.map(|body| Lingering::new(body, Arc::clone(&context), waits_for_continue));
-        Observed { answer: self.inner.call(request), context, peer, has_body, began }
+    fn call(&mut self, arrival: Arrival) -> Self::Future {
+        let has_body = !arrival.request.body().is_end_stream();
+        let (context, peer, began) = (Arc::clone(&arrival.context), arrival.peer, arrival.began);
+        Observed { answer: self.0.call(arrival), context, peer, has_body, began }
     }
 }
 
-impl<F, A> Future for Observed<F>
+impl<F> Future for Observed<F>
 where
-    F: Future<Output = Result<Response<A>, Infallible>>,
+    F: Future<Output = Answered>,
 {
-    type Output = F::Output;
+    type Output = Result<Response<Full<Bytes>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut answer = ready!(this.answer.poll(cx))?;
-        if !answer.status().is_success() && *this.has_body {
+        if !answer.response.status().is_success() && *this.has_body {
             // The rest of the body is not read to its end, so no second request can follow.
-            answer::close_after(&mut answer);
+            answer.close_after();
         }
         observed(this.context, &answer, *this.peer, *this.began);
-        Poll::Ready(Ok(answer))
+        Poll::Ready(Ok(answer.response))
     }
 }
 
 /// Counts, times and logs one answer.
-fn observed<B>(context: &Context, answer: &Response<B>, peer: Option<Peer>, began: Instant) {
-    let code = answer.status().as_u16();
-    let outcome = answer.extensions().get::<Outcome>().copied();
-    let outcome = outcome.unwrap_or(Outcome(Refusal::Panicked.reason()));
+fn observed(context: &Context, answer: &Answer, peer: Peer, began: Instant) {
+    let status = answer.response.status();
+    let (code, outcome) = (status.as_u16(), answer.outcome);
     let took = began.elapsed();
-    let source = answer.extensions().get::<Whose>().map(|Whose(source)| source.as_ref());
-    if let Some(source) = source {
+    if let Some(source) = &answer.whose {
         source.metrics.answered(code, outcome);
         source.metrics.duration.observe(took.as_secs_f64());
     } else {
         context.metrics.nobodys(code, outcome);
     }
-    let source = source.map(|source| source.settings.name.as_str());
-    if answer.status().is_success() {
+    let source = answer.whose.as_ref().map(|source| source.settings.name.as_str());
+    if status.is_success() {
         tracing::debug!(source, code, reason = outcome.0, "acked a callback");
     } else {
-        let peer = peer.map(|peer| tracing::field::display(peer.0.ip()));
+        let peer = tracing::field::display(peer.0.ip());
         tracing::info!(source, code, reason = outcome.0, peer, "refused a callback");
     }
 }
 
-// === impl Find ===
+// === impl Caught ===
 
-impl<R> Find<R> {
-    pub(super) fn new(directory: Arc<Directory<(Arc<Source>, R)>>) -> Self {
-        Self { directory }
+impl<S> Caught<S> {
+    pub(super) fn new(inner: S) -> Self {
+        Self(inner)
     }
 }
 
-impl<R> Clone for Find<R> {
-    fn clone(&self) -> Self {
-        Self { directory: Arc::clone(&self.directory) }
-    }
-}
-
-impl<R> Service<Request<Lingering>> for Find<R>
+impl<S> Service<Arrival> for Caught<S>
 where
-    R: Service<Request<Lingering>, Response = Answer, Error = Infallible> + Clone,
+    S: Service<Arrival, Response = Answer, Error = Infallible>,
 {
     type Response = Answer;
     type Error = Infallible;
-    type Future = Either<Ready<Result<Answer, Infallible>>, Named<R::Future>>;
+    type Future = Either<Ready<Answered>, Survived<S::Future>>;
 
-    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
-        // The roads behind the paths shed instead of making a request wait.
-        Poll::Ready(Ok(()))
+    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<Lingering>) -> Self::Future {
-        let Some(((source, road), token)) = self.directory.find(request.uri().path()) else {
+    fn call(&mut self, arrival: Arrival) -> Self::Future {
+        match catch_unwind(AssertUnwindSafe(|| self.0.call(arrival))) {
+            Ok(answer) => Either::Right(AssertUnwindSafe(answer).catch_unwind().map(survived)),
+            Err(_) => Either::Left(at_once(Ok(answer::refuse(Refusal::Panicked)))),
+        }
+    }
+}
+
+fn survived(survival: Survival) -> Answered {
+    survival.unwrap_or_else(|_panic| Ok(answer::refuse(Refusal::Panicked)))
+}
+
+// === impl Find ===
+
+impl<S> Find<S> {
+    pub(super) fn new(inner: S) -> Self {
+        Self(inner)
+    }
+}
+
+impl<S> Service<Arrival> for Find<S>
+where
+    S: Service<Visit, Response = Answer, Error = Infallible>,
+{
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Either<Ready<Answered>, Named<S::Future>>;
+
+    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, arrival: Arrival) -> Self::Future {
+        let Some((source, token)) = arrival.context.sources.find(arrival.request.uri().path())
+        else {
             return Either::Left(at_once(Ok(answer::refuse(Refusal::UnknownPath))));
         };
         let source = Arc::clone(source);
+        let method = arrival.request.method();
         // A probe is asked for its credentials first, like any other request.
-        if !source.takes(request.method()) && !source.may_probe(request.method()) {
-            let mut answer = answer::refuse_method(&source.allow);
-            answer.extensions_mut().insert(Whose(source));
-            return Either::Left(at_once(Ok(answer)));
+        if !source.takes(method) && !source.may_probe(method) {
+            let answer = answer::refuse_method(&source.allow);
+            return Either::Left(at_once(Ok(answer.of(source))));
         }
-        if let Some(length) = token {
-            request.extensions_mut().insert(PathToken(length));
-        }
-        let answer = road.clone().call(request);
+        let answer = self.0.call(arrival.at(Arc::clone(&source), token));
         Either::Right(Named { answer, source: Some(source) })
     }
 }
 
 impl<F> Future for Named<F>
 where
-    F: Future<Output = Result<Answer, Infallible>>,
+    F: Future<Output = Answered>,
 {
-    type Output = F::Output;
+    type Output = Answered;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Answered> {
         let this = self.project();
         let mut answer = ready!(this.answer.poll(cx))?;
-        if let Some(source) = this.source.take() {
-            answer.extensions_mut().insert(Whose(source));
-        }
+        answer.whose = this.source.take();
         Poll::Ready(Ok(answer))
     }
 }

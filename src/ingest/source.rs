@@ -2,13 +2,13 @@
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
+use foldhash::fast::RandomState;
 use http::{HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
-use tokio::sync::Semaphore;
 
 use crate::{
     event::SourceName,
-    ingest::metrics::SourceMetrics,
+    ingest::{admit::Room, metrics::SourceMetrics},
     provider::{
         self,
         auth::{self, Scheme},
@@ -56,24 +56,24 @@ pub enum OnUnreadable {
 pub(super) struct Source {
     pub(super) settings: Settings,
     pub(super) metrics: SourceMetrics,
-    /// Its half of the relay's permits.
-    pub(super) permits: Arc<Semaphore>,
+    /// Its half of the relay's room.
+    pub(super) room: Room,
     /// The `Allow` header of a 405.
     pub(super) allow: HeaderValue,
 }
 
-/// Finds what belongs to a path. `T` is what a source's path leads to.
+/// The sources by their paths, and whether one more segment behind the path is a token.
 #[derive(Debug)]
-pub(super) struct Directory<T>(HashMap<String, (T, bool)>);
+pub(super) struct Directory(HashMap<String, (Arc<Source>, bool), RandomState>);
 
 // === impl Source ===
 
 impl Source {
-    pub(super) fn new(settings: Settings, metrics: SourceMetrics, permits: usize) -> Self {
+    pub(super) fn new(settings: Settings, metrics: SourceMetrics, places: usize) -> Self {
         let methods: Vec<&str> = settings.methods.iter().map(Method::as_str).collect();
         let allow = HeaderValue::from_str(&methods.join(", "))
             .unwrap_or_else(|_| HeaderValue::from_static("POST"));
-        Self { settings, metrics, permits: Arc::new(Semaphore::new(permits.max(1))), allow }
+        Self { settings, metrics, room: Room::new(places.max(1)), allow }
     }
 
     pub(super) fn takes(&self, method: &Method) -> bool {
@@ -93,24 +93,25 @@ impl Source {
 
 // === impl Directory ===
 
-impl<T> Directory<T> {
-    pub(super) fn new() -> Self {
-        Self(HashMap::new())
-    }
-
-    pub(super) fn insert(&mut self, settings: &Settings, place: T) {
-        let takes_token = auth::takes_path_token(&settings.auth);
-        self.0.insert(settings.path.clone(), (place, takes_token));
-    }
-
+impl Directory {
     /// What `path` leads to, and the length of the token behind the source's own path. A source
     /// without a path token answers to its own path only.
-    pub(super) fn find(&self, path: &str) -> Option<(&T, Option<usize>)> {
-        if let Some((place, _)) = self.0.get(path) {
-            return Some((place, None));
+    pub(super) fn find(&self, path: &str) -> Option<(&Arc<Source>, Option<usize>)> {
+        if let Some((source, _)) = self.0.get(path) {
+            return Some((source, None));
         }
         let (own, token) = path.rsplit_once('/')?;
-        let (place, takes_token) = self.0.get(own)?;
-        (*takes_token && !token.is_empty()).then_some((place, Some(token.len())))
+        let (source, takes_token) = self.0.get(own)?;
+        (*takes_token && !token.is_empty()).then_some((source, Some(token.len())))
+    }
+}
+
+impl FromIterator<Source> for Directory {
+    fn from_iter<I: IntoIterator<Item = Source>>(sources: I) -> Self {
+        let place = |source: Source| {
+            let takes_token = auth::takes_path_token(&source.settings.auth);
+            (source.settings.path.clone(), (Arc::new(source), takes_token))
+        };
+        Self(sources.into_iter().map(place).collect())
     }
 }
