@@ -506,9 +506,9 @@ async fn a_paused_target_is_paused_after_a_reload_whatever_that_changes() {
         other.received(turn + 1).await;
         let now = shown().await;
         assert_eq!(now["in_flight"], 0, "{turn}: {now}");
-        if now["configured"] == true {
-            assert_eq!((&now["state"], &now["paused_since"]), (&json!("paused"), &since), "{turn}");
-        }
+        assert_eq!((&now["paused"], &now["paused_since"]), (&json!(true), &since), "{turn}");
+        let state = if now["configured"] == true { json!("paused") } else { json!(null) };
+        assert_eq!(now["state"], state, "{turn}");
     }
     assert!(target.got().is_empty());
 

@@ -141,7 +141,7 @@ pub(super) async fn show_totals(State(desk): State<Desk>) -> Json<Totals> {
 ))]
 pub(super) async fn list_targets(State(desk): State<Desk>) -> Result<Json<Targets>, Problem> {
     let oldest = desk.store.oldest_pending().await?;
-    let mut totals = desk.store.totals().deliveries;
+    let crate::store::Totals { deliveries: mut totals, paused, .. } = desk.store.totals();
     let delivery = desk.controls.delivery.as_ref();
     let lanes = delivery.map(crate::delivery::Handle::status).unwrap_or_default();
     let mut targets = Vec::new();
@@ -150,7 +150,6 @@ pub(super) async fn list_targets(State(desk): State<Desk>) -> Result<Json<Target
         let mut target = Target::new(lane.name.as_str(), of);
         target.configured = true;
         target.state = Some(lane.state.as_str());
-        (target.paused, target.paused_since) = (lane.paused_since.is_some(), lane.paused_since);
         target.failing = Some(lane.is_failing);
         target.last_error_at = lane.last_error.as_ref().map(|last| last.at);
         let told = |last: LastError| last.error.unwrap_or_else(|| last.cause.to_owned());
@@ -162,6 +161,10 @@ pub(super) async fn list_targets(State(desk): State<Desk>) -> Result<Json<Target
     for target in &mut targets {
         let of = oldest.iter().find(|(name, _)| name.as_str() == target.name);
         target.oldest_pending = of.map(|(_, since)| *since);
+        // A pause lasts while its target is left out of relay.toml.
+        let pause = paused.iter().find(|(name, _)| name.as_str() == target.name);
+        target.paused_since = pause.map(|(_, since)| *since);
+        target.paused = pause.is_some();
     }
     Ok(Json(Targets { targets }))
 }
