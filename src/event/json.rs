@@ -61,7 +61,7 @@ pub(crate) fn plain(bytes: &[u8]) -> usize {
 fn after_plain_blocks(mut bytes: &[u8]) -> &[u8] {
     // All bytes of a block at once, which the compiler does many at a time.
     while let Some((block, after)) = bytes.split_first_chunk::<32>()
-        && block.map(is_special) == [false; 32]
+        && !block.iter().fold(false, |any, byte| any | is_special(*byte))
     {
         bytes = after;
     }
