@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::event::json::{Json, write_word};
+use crate::event::json::Json;
 
 /// The `id` of an event and the `webhook-id` of its deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +48,6 @@ impl FromStr for EventId {
 impl Json for EventId {
     fn write_json(&self, to: &mut Vec<u8>) {
         let mut text = [0_u8; uuid::fmt::Hyphenated::LENGTH];
-        write_word(self.0.hyphenated().encode_lower(&mut text), to);
+        self.0.hyphenated().encode_lower(&mut text).write_json(to);
     }
 }

@@ -11,7 +11,7 @@ pub(super) trait Json {
     fn write_json(&self, to: &mut Vec<u8>);
 }
 
-/// Two texts that are written as one; in the first nothing is special.
+/// Two texts that are written as one.
 pub(super) struct Joined<'t>(pub(super) &'static str, pub(super) &'t str);
 
 /// Writes members of an object behind others.
@@ -42,30 +42,25 @@ pub(crate) fn plain(bytes: &[u8]) -> usize {
     /// Names and words end before this; texts are passed in wider steps.
     const SHORT: usize = 32;
     let mut rest = bytes;
-    while let Some((word, after)) = rest.split_first_chunk() {
-        let passed = bytes.len() - rest.len();
-        if let Some(at) = first_special(*word) {
-            return passed + at;
-        }
-        rest = if passed + word.len() == SHORT { after_plain_blocks(after) } else { after };
-    }
-    let special = match bytes.last_chunk() {
-        // Together with some that were passed.
-        Some(word) => first_special(*word).map(|at| bytes.len() - word.len() + at),
-        None => bytes.iter().position(|byte| is_special(*byte)),
-    };
-    special.unwrap_or(bytes.len())
-}
-
-/// What follows the blocks in which nothing is special.
-fn after_plain_blocks(mut bytes: &[u8]) -> &[u8] {
-    // All bytes of a block at once, which the compiler does many at a time.
-    while let Some((block, after)) = bytes.split_first_chunk::<32>()
-        && !block.iter().fold(false, |any, byte| any | is_special(*byte))
+    let mut passed = 0;
+    while passed < SHORT
+        && let Some((word, after)) = rest.split_first_chunk()
     {
-        bytes = after;
+        match first_special(u64::from_le_bytes(*word)) {
+            Some(at) => return passed + at,
+            None => passed += word.len(),
+        }
+        rest = after;
     }
-    bytes
+    // All bytes of a block at once, which the compiler does many at a time.
+    while let Some((block, after)) = rest.split_first_chunk::<32>() {
+        if block.iter().fold(false, |any, byte| any | is_special(*byte)) {
+            break;
+        }
+        passed += block.len();
+        rest = after;
+    }
+    passed + rest.iter().position(|byte| is_special(*byte)).unwrap_or(rest.len())
 }
 
 fn is_special(byte: u8) -> bool {
@@ -73,9 +68,8 @@ fn is_special(byte: u8) -> bool {
 }
 
 /// The first of eight bytes that is a quote, a backslash or a control character.
-fn first_special(bytes: [u8; 8]) -> Option<usize> {
+fn first_special(word: u64) -> Option<usize> {
     const EACH: u64 = 0x0101_0101_0101_0101;
-    let word = u64::from_le_bytes(bytes);
     // The high bit of a byte is set where the byte was below the one subtracted. A borrow from a
     // byte that is found may set the bit of a later one, never of an earlier.
     let zero = |word: u64| word.wrapping_sub(EACH) & !word;
@@ -84,13 +78,6 @@ fn first_special(bytes: [u8; 8]) -> Option<usize> {
     let backslash = zero(word ^ (EACH * 0x5C));
     let found = (control | quote | backslash) & (EACH << 7);
     if found == 0 { None } else { usize::try_from(found.trailing_zeros() / 8).ok() }
-}
-
-/// Writes a word in which nothing is special.
-pub(super) fn write_word(word: &str, to: &mut Vec<u8>) {
-    to.push(b'"');
-    to.extend_from_slice(word.as_bytes());
-    to.push(b'"');
 }
 
 /// Writes a text without the quotes around it.
@@ -185,7 +172,7 @@ impl Json for Cow<'_, str> {
 impl Json for Joined<'_> {
     fn write_json(&self, to: &mut Vec<u8>) {
         to.push(b'"');
-        to.extend_from_slice(self.0.as_bytes());
+        write_text(self.0, to);
         write_text(self.1, to);
         to.push(b'"');
     }

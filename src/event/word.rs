@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::event::json::{Json, write_word};
+use crate::event::json::Json;
 
 /// Makes an enum of words: the variants, their text, the list of all, and back from text.
 macro_rules! words {
@@ -37,7 +37,7 @@ macro_rules! words {
 
         impl Json for $name {
             fn write_json(&self, to: &mut Vec<u8>) {
-                write_word(self.as_str(), to);
+                self.as_str().write_json(to);
             }
         }
     };
