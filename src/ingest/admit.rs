@@ -12,7 +12,7 @@ use std::{
     task::{Context as TaskContext, Poll},
 };
 
-use futures_util::future::{Either, Ready, ready};
+use futures_util::future::Either;
 use http::HeaderMap;
 use ipnet::IpNet;
 use pin_project_lite::pin_project;
@@ -21,7 +21,7 @@ use tower::Service;
 use crate::{
     ingest::{
         accept::Context,
-        answer::{self, Answer, Refusal},
+        answer::{self, Answer, Refusal, Through},
         source::Source,
         visit::Visit,
     },
@@ -56,8 +56,6 @@ pin_project! {
     }
 }
 
-type Answered<F> = Either<Ready<Result<Answer, Infallible>>, F>;
-
 /// The address a callback comes from: the peer's, or, when the peer is a trusted proxy, the last
 /// address in `x-forwarded-for` that is not one.
 fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
@@ -77,10 +75,6 @@ fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
         }
     }
     client
-}
-
-fn refused<F>(answer: Answer) -> Answered<F> {
-    Either::Left(ready(Ok(answer)))
 }
 
 // === impl Credentials ===
@@ -121,7 +115,7 @@ where
 {
     type Response = Answer;
     type Error = Infallible;
-    type Future = Answered<S::Future>;
+    type Future = Through<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
         self.0.poll_ready(cx)
@@ -130,7 +124,7 @@ where
     fn call(&mut self, visit: Visit) -> Self::Future {
         match refusal(&visit) {
             None => Either::Right(self.0.call(visit)),
-            Some(answer) => refused(answer),
+            Some(answer) => answer::at_once(answer),
         }
     }
 }
@@ -149,7 +143,7 @@ where
 {
     type Response = Answer;
     type Error = Infallible;
-    type Future = Answered<Permitted<S::Future>>;
+    type Future = Through<Permitted<S::Future>>;
 
     fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
         self.0.poll_ready(cx)
@@ -158,7 +152,7 @@ where
     fn call(&mut self, visit: Visit) -> Self::Future {
         match Permit::take(&visit.party.context, &visit.party.source) {
             Ok(permit) => Either::Right(Permitted { answer: self.0.call(visit), _permit: permit }),
-            Err(refusal) => refused(answer::refuse(refusal)),
+            Err(refusal) => answer::at_once(answer::refuse(refusal)),
         }
     }
 }

@@ -4,9 +4,10 @@
 //! else. Everything else is a [`Refusal`], whose code is never a success; its body is `application/problem+json` (RFC 9457) and says
 //! nothing of a secret or of the relay's insides.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{convert::Infallible, fmt::Write as _, sync::Arc};
 
 use bytes::Bytes;
+use futures_util::future::{Either, Ready, ready};
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
     header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
@@ -103,6 +104,14 @@ pub(super) fn ack(receipt: &Receipt, code: StatusCode, mut used: HeaderMap) -> A
 pub(super) fn handshake(handshake: &Handshake) -> Answer {
     let body = Bytes::copy_from_slice(handshake.body());
     answer(StatusCode::OK, HANDSHAKE, handshake.content_type(), body, HeaderMap::new())
+}
+
+/// The way of a layer: to answer at once, or as what is behind it does.
+pub(super) type Through<F> = Either<Ready<Result<Answer, Infallible>>, F>;
+
+/// Answers without asking what is behind.
+pub(super) fn at_once<F>(answer: Answer) -> Through<F> {
+    Either::Left(ready(Ok(answer)))
 }
 
 /// Refuses a callback.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::future::{CatchUnwind, Either, FutureExt as _, Map, Ready, ready as at_once};
+use futures_util::future::{CatchUnwind, Either, FutureExt as _, Map};
 use http::Response;
 use http_body::Body;
 use http_body_util::Full;
@@ -22,7 +22,7 @@ use tower::Service;
 use crate::{
     ingest::{
         accept::Context,
-        answer::{self, Answer, Refusal},
+        answer::{self, Answer, Refusal, Through},
         source::Source,
         visit::{Arrival, Visit},
     },
@@ -148,7 +148,7 @@ where
 {
     type Response = Answer;
     type Error = Infallible;
-    type Future = Either<Ready<Answered>, Survived<S::Future>>;
+    type Future = Through<Survived<S::Future>>;
 
     fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
         self.0.poll_ready(cx)
@@ -157,7 +157,7 @@ where
     fn call(&mut self, arrival: Arrival) -> Self::Future {
         match catch_unwind(AssertUnwindSafe(|| self.0.call(arrival))) {
             Ok(answer) => Either::Right(AssertUnwindSafe(answer).catch_unwind().map(survived)),
-            Err(_) => Either::Left(at_once(Ok(answer::refuse(Refusal::Panicked)))),
+            Err(_) => answer::at_once(answer::refuse(Refusal::Panicked)),
         }
     }
 }
@@ -180,7 +180,7 @@ where
 {
     type Response = Answer;
     type Error = Infallible;
-    type Future = Either<Ready<Answered>, Named<S::Future>>;
+    type Future = Through<Named<S::Future>>;
 
     fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
         self.0.poll_ready(cx)
@@ -189,14 +189,14 @@ where
     fn call(&mut self, arrival: Arrival) -> Self::Future {
         let Some((source, token)) = arrival.context.sources.find(arrival.request.uri().path())
         else {
-            return Either::Left(at_once(Ok(answer::refuse(Refusal::UnknownPath))));
+            return answer::at_once(answer::refuse(Refusal::UnknownPath));
         };
         let source = Arc::clone(source);
         let method = arrival.request.method();
         // A probe is asked for its credentials first, like any other request.
         if !source.takes(method) && !source.may_probe(method) {
             let answer = answer::refuse_method(&source.allow);
-            return Either::Left(at_once(Ok(answer.of(source))));
+            return answer::at_once(answer.of(source));
         }
         let answer = self.0.call(arrival.at(Arc::clone(&source), token));
         Either::Right(Named { answer, source: Some(source) })
