@@ -101,12 +101,11 @@ fn write_batches(mut sink: Sink, mut queue: mpsc::Receiver<Line>) {
             append_line(&mut text, &line.json);
         }
         let result = sink.write(&text).map_err(|error| WriteError::Io(Arc::new(error)));
-        let count = batch.len();
+        written = batch.len();
         for line in batch.drain(..) {
             // An attempt that no longer listens was cut short: its delivery is not settled.
             drop(line.written.send(result.clone()));
         }
-        written = count;
         text.clear();
         text.shrink_to(TEXT_KEPT_BYTES);
     }

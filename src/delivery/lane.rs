@@ -49,8 +49,6 @@ pub(super) struct Lane {
     look: (bool, bool),
     /// The store was asked for everything up to this one: what is handed over of that is known.
     through: DeliveryId,
-    /// The lane was woken while it asked, and takes what is handed over with the answer.
-    is_called: bool,
     /// When the next one is due that is not held.
     next_at: Option<Timestamp>,
     tripped: Tripped,
@@ -102,7 +100,6 @@ impl Lane {
             ids: HashMap::new(),
             look: (true, true),
             through: DeliveryId::default(),
-            is_called: false,
             next_at: None,
             tripped: Tripped::No,
             paused: false,
@@ -163,18 +160,12 @@ impl Lane {
                 Some(found) = OptionFuture::from(asking.as_mut()) => {
                     asking = None;
                     self.take(found);
-                    if std::mem::take(&mut self.is_called) {
-                        self.take_handed();
-                    }
                 }
-                () = &mut woken => {
+                // Heard after an answer that is on its way, which may have the same.
+                () = &mut woken, if asking.is_none() => {
                     woken.set(wake.notified());
                     woken.as_mut().enable();
-                    // An answer that is on its way may have the same.
-                    match asking {
-                        Some(_) => self.is_called = true,
-                        None => self.take_handed(),
-                    }
+                    self.take_handed();
                 }
                 () = tokio::time::sleep(idle.unwrap_or_default()), if idle.is_some() => {
                     self.look = (true, true);
@@ -273,7 +264,6 @@ impl Lane {
         if deliveries.is_empty() {
             return;
         }
-        self.heed();
         self.note_sizes(&deliveries);
         let is_behind =
             self.look.0 || self.paused || self.tripped != Tripped::No || self.is_store_failing;
