@@ -39,16 +39,17 @@ use std::{
 use bytes::Bytes;
 use hookswitch::{
     config::{Config, Environment},
-    relay::Relay,
+    relay::{Ended, Relay, StartError},
 };
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, client, server, service::service_fn};
 use hyper_util::rt::TokioIo;
+use tempfile::TempDir;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::oneshot,
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
 };
 
 /// The binary's allocator, for both servers and the client.
@@ -108,31 +109,53 @@ fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
-async fn measure(shape: Shape, rounds: usize, length: Duration) -> String {
-    let folder = tempfile::tempdir_in(".").unwrap();
-    let (config, _) =
-        Config::parse("pace", &configuration(shape, folder.path()), &Environment::of_process())
+/// A relay of one shape, while it runs.
+struct Running {
+    _folder: TempDir,
+    relay: Contender,
+    admin: SocketAddr,
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<Result<Ended, StartError>>,
+}
+
+impl Running {
+    async fn start(shape: Shape) -> Self {
+        let folder = tempfile::tempdir_in(".").unwrap();
+        let text = configuration(shape, folder.path());
+        let (config, _) = Config::parse("pace", &text, &Environment::of_process())
             .unwrap_or_else(|problems| panic!("{problems}"));
-    let relay = Relay::bind(config).await.unwrap();
-    let addresses = relay.addresses();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let running = tokio::spawn(relay.run(async { stopped.await.unwrap_or_default() }));
+        let relay = Relay::bind(config).await.unwrap();
+        let addresses = relay.addresses();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let ended = tokio::spawn(relay.run(async { stopped.await.unwrap_or_default() }));
+        let relay = Contender { address: addresses.callbacks, path: "/hooks/calls" };
+        Self { _folder: folder, relay, admin: addresses.admin, stop, ended }
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.ended.await.unwrap().unwrap();
+    }
+}
+
+async fn measure(shape: Shape, rounds: usize, length: Duration) -> String {
     let mut bare_server = JoinSet::new();
     let bare = bare(&mut bare_server).await;
-    let relay = Contender { address: addresses.callbacks, path: "/hooks/calls" };
+    let running = Running::start(shape).await;
+    let relay = &running.relay;
 
     // Connections, caches and the database's first pages are warm before anything counts.
-    for contender in [&bare, &relay] {
+    for contender in [&bare, relay] {
         play(contender, length / 2).await;
     }
-    let before = Scrape::of(addresses.admin).await;
+    let before = Scrape::of(running.admin).await;
     let (mut bares, mut relays, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for number in 1..=rounds {
         let (of_bare, of_relay) = if fastrand::bool() {
             let of_bare = play(&bare, length).await;
-            (of_bare, play(&relay, length).await)
+            (of_bare, play(relay, length).await)
         } else {
-            let of_relay = play(&relay, length).await;
+            let of_relay = play(relay, length).await;
             (play(&bare, length).await, of_relay)
         };
         let ratio = of_relay.per_second / of_bare.per_second;
@@ -150,7 +173,7 @@ async fn measure(shape: Shape, rounds: usize, length: Duration) -> String {
         relays.push(of_relay);
         ratios.push(ratio);
     }
-    let after = Scrape::of(addresses.admin).await;
+    let after = Scrape::of(running.admin).await;
     let events = after.accepted - before.accepted;
     println!(
         "{shape:?}: CPU per event, median: bare {:.1} µs, relay {:.1} µs (client included in both)",
@@ -165,8 +188,7 @@ async fn measure(shape: Shape, rounds: usize, length: Duration) -> String {
         after.syncs - before.syncs,
         (after.syncs - before.syncs) / events,
     );
-    stop.send(()).unwrap();
-    running.await.unwrap().unwrap();
+    running.stop().await;
     let (min, max) = ratios
         .iter()
         .fold((f64::MAX, f64::MIN), |(min, max), ratio| (min.min(*ratio), max.max(*ratio)));
@@ -175,22 +197,19 @@ async fn measure(shape: Shape, rounds: usize, length: Duration) -> String {
 
 /// Plays one contender alone, and says what its events cost on each kind of thread.
 async fn alone(shape: Option<Shape>, rounds: usize, length: Duration) {
-    let folder = tempfile::tempdir_in(".").unwrap();
-    let text = configuration(shape.unwrap_or(Shape::AckOnly), folder.path());
-    let (config, _) = Config::parse("pace", &text, &Environment::of_process())
-        .unwrap_or_else(|problems| panic!("{problems}"));
-    let relay = Relay::bind(config).await.unwrap();
-    let addresses = relay.addresses();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let running = tokio::spawn(relay.run(async { stopped.await.unwrap_or_default() }));
-    let mut bare_server = JoinSet::new();
-    let contender = match shape {
-        None => bare(&mut bare_server).await,
-        Some(_) => Contender { address: addresses.callbacks, path: "/hooks/calls" },
+    let Some(shape) = shape else {
+        let mut bare_server = JoinSet::new();
+        return play_alone(&bare(&mut bare_server).await, rounds, length).await;
     };
+    let running = Running::start(shape).await;
+    play_alone(&running.relay, rounds, length).await;
+    running.stop().await;
+}
+
+async fn play_alone(contender: &Contender, rounds: usize, length: Duration) {
     let (before, mut events) = (thread_micros(), 0.0);
     for _ in 0..rounds {
-        let round = play(&contender, length).await;
+        let round = play(contender, length).await;
         println!("{round:?}");
         events += round.per_second * length.as_secs_f64();
     }
@@ -198,8 +217,6 @@ async fn alone(shape: Option<Shape>, rounds: usize, length: Duration) {
         let micros = micros - before.get(&thread).copied().unwrap_or_default();
         println!("{thread}: {:.1} µs an event", micros / events);
     }
-    stop.send(()).unwrap();
-    running.await.unwrap().unwrap();
 }
 
 /// What each kind of thread has run so far, in microseconds.
