@@ -32,13 +32,14 @@ pub(super) struct Folding {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Pages in the log from which it is folded in. Fewer would copy more often the pages that every
-/// group writes to; more is a longer start after a crash.
-const FOLD_PAGES: i32 = 4000;
+/// Pages in the log from which it is folded in. The sync of a group waits behind what is being
+/// folded in at that moment, so this sets the slowest acks; fewer would sync the database more
+/// often, and more is a longer start after a crash.
+const FOLD_PAGES: i32 = 1000;
 
 /// Pages in the log from which nothing is written until they are folded in: the bound of the log
 /// when the disk is slower than the callbacks.
-pub(super) const LOG_PAGES_MAX: i32 = 4 * FOLD_PAGES;
+pub(super) const LOG_PAGES_MAX: i32 = 16 * FOLD_PAGES;
 
 /// Passes at once: the second copies what came during the first, so that little is left.
 const PASSES: usize = 2;
