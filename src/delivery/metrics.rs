@@ -1,11 +1,15 @@
 //! The series of delivery. Every series of a configured target is there, at 0, from the start.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
+use http::StatusCode;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::{
-    delivery::target::{Place, Settings},
+    delivery::{
+        target::{Place, Settings, StatusRange},
+        verdict::class,
+    },
     metrics,
     route::TargetName,
     store::{BuryReason, Cause},
@@ -135,17 +139,27 @@ impl Metrics {
 }
 
 /// What the attempts of a target can meet: where they deliver, and where they do not.
-fn causes(place: &Place) -> (&'static [Cause], &'static [Cause]) {
+fn causes(place: &Place) -> (BTreeSet<Cause>, BTreeSet<Cause>) {
     match place {
-        Place::Http(_) => (&[Cause::Status2xx], HTTP_FAILURES),
-        Place::File(_) | Place::Stdout => (&[Cause::Written], &[Cause::Io, Cause::Panic]),
+        Place::Http(http) => answers(&http.success),
+        Place::File(_) | Place::Stdout => {
+            ([Cause::Written].into(), [Cause::Io, Cause::Panic].into())
+        }
     }
 }
 
-const HTTP_FAILURES: &[Cause] = &[
-    Cause::Status3xx,
-    Cause::Status4xx,
-    Cause::Status5xx,
+/// Each answer is on the side that the target's `success` has it on; what is no answer fails.
+fn answers(success: &[StatusRange]) -> (BTreeSet<Cause>, BTreeSet<Cause>) {
+    let (mut delivering, mut failing) = (BTreeSet::new(), BTreeSet::from(NO_ANSWER));
+    for status in (100..1000).filter_map(|code| StatusCode::from_u16(code).ok()) {
+        let delivers = success.iter().any(|range| range.contains(status));
+        let side = if delivers { &mut delivering } else { &mut failing };
+        side.insert(class(status));
+    }
+    (delivering, failing)
+}
+
+const NO_ANSWER: [Cause; 10] = [
     Cause::Timeout,
     Cause::Connect,
     Cause::Tls,

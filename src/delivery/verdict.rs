@@ -116,7 +116,7 @@ impl Met {
 }
 
 /// A status outside the four classes that can end an exchange is not HTTP as we speak it.
-fn class(status: StatusCode) -> Cause {
+pub(super) fn class(status: StatusCode) -> Cause {
     match status.as_u16() {
         200..=299 => Cause::Status2xx,
         300..=399 => Cause::Status3xx,

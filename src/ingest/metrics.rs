@@ -39,7 +39,7 @@ pub(super) struct SourceMetrics {
 
 impl IngestMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
-        Self {
+        let series = Self {
             requests: metrics.counters(
                 "ingest_requests_total",
                 "Callbacks answered, by source, status code and reason.",
@@ -66,7 +66,12 @@ impl IngestMetrics {
             in_flight: metrics
                 .gauge("ingest_in_flight", "Callbacks that are being read or stored now."),
             connections: metrics.gauge("ingest_connections", "Connections open now."),
+        };
+        for refusal in [Refusal::UnknownPath, Refusal::Panicked] {
+            let (code, _) = refusal.spoken();
+            series.requests.with_label_values(&[NO_SOURCE, code.as_str(), refusal.reason()]);
         }
+        series
     }
 
     /// The series of one source, at 0 from the start. `code` is its ack.

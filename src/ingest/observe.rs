@@ -54,10 +54,11 @@ pin_project! {
 }
 
 pin_project! {
-    /// An answer that learns whose it is.
+    /// An answer that learns whose it is, also the one in place of a panic behind here: so that
+    /// it is counted where an operator looks for the source.
     pub(super) struct Named<F> {
         #[pin]
-        answer: F,
+        answer: Survived<F>,
         source: Option<Arc<Source>>,
     }
 }
@@ -156,10 +157,14 @@ where
 
     fn call(&mut self, arrival: Arrival) -> Self::Future {
         match catch_unwind(AssertUnwindSafe(|| self.0.call(arrival))) {
-            Ok(answer) => Either::Right(AssertUnwindSafe(answer).catch_unwind().map(survived)),
+            Ok(answer) => Either::Right(caught(answer)),
             Err(_) => answer::at_once(answer::refuse(Refusal::Panicked)),
         }
     }
+}
+
+fn caught<F: Future<Output = Answered>>(answer: F) -> Survived<F> {
+    AssertUnwindSafe(answer).catch_unwind().map(survived)
 }
 
 fn survived(survival: Survival) -> Answered {
@@ -198,7 +203,7 @@ where
             let answer = answer::refuse_method(&source.allow);
             return answer::at_once(answer.of(source));
         }
-        let answer = self.0.call(arrival.at(Arc::clone(&source), token));
+        let answer = caught(self.0.call(arrival.at(Arc::clone(&source), token)));
         Either::Right(Named { answer, source: Some(source) })
     }
 }

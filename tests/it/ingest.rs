@@ -3,11 +3,12 @@
 use std::{io::Write as _, sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
+use hookswitch::{relay::Ended, store::StoreError};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::harness::{
-    API_KEY, Ack, Raw, Relay, Setup, Target, callback, client, eventually, post, troubled,
+    API_KEY, Ack, GONE, Raw, Relay, Setup, Target, callback, client, eventually, post, troubled,
 };
 
 /// Sends `body` with these headers.
@@ -35,6 +36,13 @@ async fn counted(relay: &Relay, code: &str, reason: &str) -> f64 {
 
 async fn accepted(relay: &Relay) -> f64 {
     relay.metrics().await.get("hookswitch_events_accepted_total", &[("source", "calls")])
+}
+
+/// The head of a callback whose body has so many bytes.
+fn head(length: usize) -> String {
+    format!(
+        "POST /hooks/calls HTTP/1.1\r\nhost: relay\r\nx-api-key: {API_KEY}\r\ncontent-length: {length}\r\n\r\n"
+    )
 }
 
 // --- where ---
@@ -215,14 +223,28 @@ async fn a_body_over_the_limit_is_413_however_it_comes() {
     assert!(bomb.len() < 1024);
     let zipped = send(&relay, &[key, json, ("content-encoding", "gzip")], bomb).await;
 
-    for ack in [stated, chunked, as_form, zipped] {
+    let noise: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(70 * 1024).collect();
+    let noise = gzip(&noise);
+    assert!(noise.len() > 64 * 1024, "too long before it is unpacked");
+    let on_the_wire = send(&relay, &[key, json, ("content-encoding", "gzip")], noise).await;
+    let mut deflated = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    deflated.write_all(long.as_bytes()).unwrap();
+    let deflated = deflated.finish().unwrap();
+    let deflated = send(&relay, &[key, json, ("content-encoding", "deflate")], deflated).await;
+
+    for ack in [stated, chunked, as_form, zipped, on_the_wire, deflated] {
         assert_is_a_problem(&ack, 413);
     }
-    assert_eq!(counted(&relay, "413", "too_large").await, 4.0);
+    assert_eq!(counted(&relay, "413", "too_large").await, 6.0);
     let fits = gzip(callback("call.1").to_string().as_bytes());
     let fits = send(&relay, &[key, json, ("content-encoding", "gzip")], fits).await;
     assert_eq!(fits.status, 200);
-    assert_eq!(accepted(&relay).await, 1.0);
+    let mut exact = format!(r#"{{"callId":"c","name":"{}"}}"#, "x".repeat(64 * 1024 - 24));
+    assert_eq!(exact.len(), 64 * 1024);
+    assert_eq!(send(&relay, &[key, json], exact.clone()).await.status, 200);
+    exact.push(' ');
+    assert_eq!(send(&relay, &[key, json], exact).await.status, 413, "one byte more");
+    assert_eq!(accepted(&relay).await, 2.0);
 }
 
 #[tokio::test]
@@ -231,9 +253,13 @@ async fn a_sender_that_is_still_sending_sees_its_refusal_and_not_a_reset() {
     let long = vec![b'x'; 3 * 1024 * 1024];
     let stated = format!("content-length: {}\r\n\r\n", long.len());
     let chunk = format!("transfer-encoding: chunked\r\n\r\n{:x}\r\n", long.len());
+    let zipped = format!("content-encoding: gzip\r\n{chunk}");
+    let unknown = format!("content-encoding: br\r\n{chunk}");
     for (key, length, code) in [
         (API_KEY, &stated, "413"),
         (API_KEY, &chunk, "413"),
+        (API_KEY, &zipped, "415"),
+        (API_KEY, &unknown, "415"),
         ("wrong", &stated, "401"),
         ("wrong", &chunk, "401"),
     ] {
@@ -253,11 +279,7 @@ async fn a_sender_that_is_still_sending_sees_its_refusal_and_not_a_reset() {
 async fn a_sender_of_a_byte_a_second_is_408_at_the_deadline_of_the_whole_body() {
     let relay = Setup::new().server("body_deadline = \"400ms\"").start().await;
     let mut sender = Raw::connect(relay.callbacks()).await;
-    sender
-        .send(format!(
-            "POST /hooks/calls HTTP/1.1\r\nhost: relay\r\nx-api-key: {API_KEY}\r\ncontent-length: 1000\r\n\r\n"
-        ))
-        .await;
+    sender.send(head(1000)).await;
     let trickle = async {
         loop {
             sender.send(b"x").await;
@@ -325,19 +347,33 @@ async fn a_body_that_breaks_off_is_not_accepted() {
     let relay = Setup::new().start().await;
     let mut sender = Raw::connect(relay.callbacks()).await;
     let body = callback("call.1").to_string();
-    sender
-        .send(format!(
-            "POST /hooks/calls HTTP/1.1\r\nhost: relay\r\nx-api-key: {API_KEY}\r\ncontent-length: {}\r\n\r\n{}",
-            body.len(),
-            &body[..body.len() - 1]
-        ))
-        .await;
+    sender.send(format!("{}{}", head(body.len()), &body[..body.len() - 1])).await;
     drop(sender);
 
     // A whole callback afterwards shows that the relay has dealt with the broken one.
     let ack = post(&relay.url(), &callback("call.2")).await;
     assert_eq!(ack.status, 200);
     assert_eq!(accepted(&relay).await, 1.0);
+}
+
+#[tokio::test]
+async fn a_body_that_ends_before_its_length_is_400_to_a_sender_that_still_listens() {
+    let relay = Setup::new().start().await;
+    let body = callback("call.1").to_string();
+    let short = format!("{}{}", head(body.len() + 1), body);
+    let chunked = head(0).replace("content-length: 0", "transfer-encoding: chunked");
+    let chunked = format!("{chunked}{:x}\r\n{body}\r\n", body.len());
+    for broken in [short, chunked] {
+        let mut sender = Raw::connect(relay.callbacks()).await;
+        sender.send(broken).await;
+        sender.end().await;
+
+        let answer = sender.rest().await;
+
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    }
+    assert_eq!(counted(&relay, "400", "body_broken").await, 2.0);
+    assert_eq!(accepted(&relay).await, 0.0);
 }
 
 // --- overload ---
@@ -351,9 +387,7 @@ async fn a_source_that_floods_gets_503_and_leaves_room_for_the_others() {
         ))
         .start()
         .await;
-    let head = format!(
-        "POST /hooks/calls HTTP/1.1\r\nhost: relay\r\nx-api-key: {API_KEY}\r\ncontent-length: 1000\r\n\r\nx"
-    );
+    let head = format!("{}x", head(1000));
     let mut flood = Vec::new();
     for _ in 0..4 {
         let mut sender = Raw::connect(relay.callbacks()).await;
@@ -381,23 +415,113 @@ async fn a_source_that_floods_gets_503_and_leaves_room_for_the_others() {
     assert_eq!(post(&relay.url(), &callback("call.1")).await.status, 200);
 }
 
-// --- the store ---
-
 #[tokio::test]
-async fn a_store_that_fails_is_503_with_retry_after_and_never_an_ack() {
-    let setup = Setup::new();
-    let (relay, store) = troubled(&setup).await;
-    store.fails.store(true, Ordering::SeqCst);
+async fn when_all_permits_are_taken_a_source_that_has_none_gets_503_too() {
+    let others = ["[sources.others]", "[sources.third]"].map(|heading| {
+        format!(
+            "{heading}\nprovider = \"11x\"\nauth = {{ kind = \"header\", secret = \"{API_KEY}\" }}"
+        )
+    });
+    let relay =
+        Setup::new().server("max_in_flight = 2").table(&others[0]).table(&others[1]).start().await;
+    let mut holding = Vec::new();
+    for source in ["calls", "others"] {
+        let mut sender = Raw::connect(relay.callbacks()).await;
+        sender.send(head(1000).replace("calls", source)).await;
+        holding.push(sender);
+    }
+    eventually("both permits to be taken", || async {
+        relay.metrics().await.get("hookswitch_ingest_in_flight", &[]) == 2.0
+    })
+    .await;
 
-    let refused = post(&relay.url(), &callback("call.1")).await;
-    store.fails.store(false, Ordering::SeqCst);
-    let repeat = post(&relay.url(), &callback("call.1")).await;
+    let third = format!("http://{}/hooks/third", relay.callbacks());
+    let refused = post(&third, &callback("call.1")).await;
 
     assert_is_a_problem(&refused, 503);
     assert!(refused.headers.contains_key("retry-after"));
-    assert!(!refused.body.contains("disk is gone"), "the cause stays inside: {}", refused.body);
-    assert_eq!(counted(&relay, "503", "store_failed").await, 1.0);
-    assert_eq!(repeat.status, 200);
+    let labels = [("source", "third"), ("code", "503"), ("reason", "overloaded")];
+    assert_eq!(relay.metrics().await.get("hookswitch_ingest_requests_total", &labels), 1.0);
+    drop(holding);
+    eventually("the permits to come back", || async {
+        relay.metrics().await.get("hookswitch_ingest_in_flight", &[]) == 0.0
+    })
+    .await;
+    assert_eq!(post(&third, &callback("call.1")).await.status, 200);
+}
+
+// --- the store ---
+
+#[tokio::test]
+async fn a_store_that_refuses_or_fails_is_503_with_retry_after_and_never_an_ack() {
+    let setup = Setup::new();
+    let (relay, store) = troubled(&setup).await;
+    let mut told = std::collections::BTreeMap::<_, f64>::new();
+
+    for (error, reason) in [
+        (StoreError::Io(GONE.into()), "store_failed"),
+        (StoreError::Unstorable(GONE.into()), "store_failed"),
+        (StoreError::ReadOnly, "store_failed"),
+        (StoreError::Overloaded, "store_overloaded"),
+        (StoreError::DiskReserve, "disk_reserve"),
+        (StoreError::Closed, "shutting_down"),
+    ] {
+        store.fail(Some(error.clone()));
+        let refused = post(&relay.url(), &callback("call.1")).await;
+
+        assert_is_a_problem(&refused, 503);
+        assert!(refused.headers.contains_key("retry-after"), "{error:?}");
+        assert!(!refused.body.contains("secret-place"), "the cause stays inside: {refused:?}");
+        *told.entry(reason).or_default() += 1.0;
+        assert_eq!(counted(&relay, "503", reason).await, told[reason], "{error:?}");
+    }
+    store.fail(None);
+    assert_eq!(post(&relay.url(), &callback("call.1")).await.status, 200);
+    assert_eq!(accepted(&relay).await, 1.0);
+}
+
+#[tokio::test]
+async fn a_panic_of_the_relay_costs_one_callback_a_500_which_is_no_ack() {
+    let setup = Setup::new();
+    let (relay, store) = troubled(&setup).await;
+    store.panics.store(true, Ordering::SeqCst);
+    let zipped = gzip(callback("call.1").to_string().as_bytes());
+    let key = ("x-api-key", API_KEY);
+
+    let plain = post(&relay.url(), &callback("call.1")).await;
+    let zipped = send(&relay, &[key, ("content-encoding", "gzip")], zipped).await;
+
+    for refused in [plain, zipped] {
+        assert_is_a_problem(&refused, 500);
+        assert!(!refused.body.contains("secret-place"), "the cause stays inside: {refused:?}");
+    }
+    assert_eq!(counted(&relay, "500", "panicked").await, 2.0);
+    let in_flight = relay.metrics().await.get("hookswitch_ingest_in_flight", &[]);
+    assert_eq!(in_flight, 0.0, "the permits come back");
+    store.panics.store(false, Ordering::SeqCst);
+    assert_eq!(post(&relay.url(), &callback("call.1")).await.status, 200);
+    assert_eq!(accepted(&relay).await, 1.0);
+}
+
+#[tokio::test]
+async fn a_callback_that_is_whole_only_after_the_store_was_closed_is_503() {
+    let mut relay = Setup::new().server("shutdown_grace = \"100ms\"").start().await;
+    let body = callback("call.1").to_string();
+    let (first, second) = body.split_at(100);
+    let mut sender = Raw::connect(relay.callbacks()).await;
+    sender.send(format!("{}{first}", head(body.len()))).await;
+    eventually("the callback to be in flight", || async {
+        relay.metrics().await.get("hookswitch_ingest_in_flight", &[]) == 1.0
+    })
+    .await;
+
+    relay.begin_stop();
+    assert_eq!(relay.ended().await, Ended::GraceOver);
+    sender.send(second).await;
+
+    let answer = sender.rest().await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("retry-after: "), "{answer}");
 }
 
 #[tokio::test]

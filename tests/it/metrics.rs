@@ -1,10 +1,10 @@
 //! What an operator reads from `/metrics`, `/healthz` and `/readyz`.
 
-use std::time::Duration;
+use std::{net::TcpListener, time::Duration};
 
 use serde_json::json;
 
-use crate::harness::{Reply, Setup, Target, callback, client, eventually, post};
+use crate::harness::{API_KEY, Reply, Setup, Target, callback, client, eventually, post};
 
 /// Every series of the contract whose part exists.
 const SERIES: &[&str] = &[
@@ -57,6 +57,69 @@ async fn every_series_of_configured_names_is_there_before_anything_happened() {
     {
         let labels = [("source", "calls"), ("code", code), ("reason", reason)];
         assert_eq!(page.get("hookswitch_ingest_requests_total", &labels), 0.0);
+    }
+}
+
+/// A series that appears with its first sample has lost that one to every `increase()`.
+#[tokio::test]
+async fn whatever_happens_no_series_appears_that_was_not_there_from_the_start() {
+    let crm = Target::scripted(|nth, _| Reply::status([200, 500, 410, 301, 404][nth % 5])).await;
+    let strict = Target::scripted(|nth, _| Reply::status([204, 409, 201, 302][nth % 4])).await;
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let once = "retry = { schedule = [\"1ms\"] }";
+    let own = format!("success = [201, 409]\n{once}");
+    let setup = Setup::new().also("max_body = \"1 KiB\"").also("ack = 202");
+    let file = setup.folder().join("events.jsonl");
+    let setup = setup
+        .target("crm", &crm, once)
+        .target("strict", &strict, &own)
+        .table(&format!("[targets.gone]\nurl = \"http://{gone}/\"\n{once}"))
+        .route("all", "gone")
+        .table(&format!("[targets.archive]\nfile = {file:?}"))
+        .route("all", "archive")
+        .table(
+            "[[routes]]\nname = \"skilled\"\nwhen = 'data.extra.skill == \"x\"'\nto = [\"crm\"]",
+        );
+    let relay = setup.start().await;
+    let before = relay.metrics().await;
+
+    for call in ["1", "2", "3", "4", "5", "6", "6"] {
+        assert_eq!(post(&relay.url(), &callback(call)).await.status, 202);
+    }
+    for (body, code) in [(json!([1]), 202), (json!({ "callId": "x".repeat(2048) }), 413)] {
+        assert_eq!(post(&relay.url(), &body).await.status, code);
+    }
+    let elsewhere = format!("http://{}/hooks/nobody", relay.callbacks());
+    for (request, code) in [
+        (client().post(elsewhere), 404),
+        (client().put(relay.url()), 405),
+        (client().post(relay.url()), 401),
+        (
+            client()
+                .post(relay.url())
+                .header("x-api-key", API_KEY)
+                .header("content-encoding", "br"),
+            415,
+        ),
+        (client().get(relay.admin("/nowhere")), 404),
+    ] {
+        assert_eq!(request.send().await.unwrap().status(), code);
+    }
+    assert_eq!(relay.reload(&setup.text(), "refuse").await.0, 200);
+    eventually("everything to be delivered or dead", || async {
+        relay.metrics().await.sum("hookswitch_deliveries", &[("state", "pending")]) == 0.0
+    })
+    .await;
+
+    let after = relay.metrics().await;
+    let appeared: Vec<_> = after.series().difference(&before.series()).copied().collect();
+    assert!(appeared.is_empty(), "{appeared:#?}");
+    for (name, least) in [
+        ("hookswitch_delivery_attempts_total", 24.0),
+        ("hookswitch_dead_letters_total", 6.0),
+        ("hookswitch_route_errors_total", 6.0),
+    ] {
+        assert!(after.sum(name, &[]) >= least, "{name} on\n{after:#?}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! A scrape, as Prometheus would read it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The samples of one scrape, by name with labels as they stand on the page.
 #[derive(Clone, Debug)]
@@ -31,6 +31,11 @@ impl Page {
 
     pub(crate) fn has(&self, name: &str) -> bool {
         self.matching(name, &[]).next().is_some()
+    }
+
+    /// The names of all series, labels and all.
+    pub(crate) fn series(&self) -> BTreeSet<&str> {
+        self.0.keys().map(String::as_str).collect()
     }
 
     fn matching(&self, name: &str, labels: &[(&str, &str)]) -> impl Iterator<Item = f64> {

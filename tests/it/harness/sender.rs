@@ -53,6 +53,11 @@ impl Raw {
         let _ = self.0.write_all(bytes.as_ref()).await;
     }
 
+    /// Says that nothing more comes, and goes on listening.
+    pub(crate) async fn end(&mut self) {
+        let _ = self.0.shutdown().await;
+    }
+
     /// Everything until the relay closes. A reset is a failure: the answer would be lost.
     pub(crate) async fn rest(mut self) -> String {
         let mut rest = Vec::new();

@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -28,8 +28,10 @@ use crate::harness::{Relay, Setup};
 #[derive(Debug)]
 pub(crate) struct Troubled {
     inner: Arc<dyn Store>,
-    /// Commits fail.
-    pub(crate) fails: AtomicBool,
+    /// Commits fail with this.
+    fails: Mutex<Option<StoreError>>,
+    /// Commits panic.
+    pub(crate) panics: AtomicBool,
     /// Commits wait.
     pub(crate) waits: AtomicBool,
     /// What came of attempts is not kept.
@@ -43,12 +45,18 @@ impl Troubled {
     fn on(inner: Arc<dyn Store>) -> Arc<Self> {
         Arc::new(Self {
             inner,
-            fails: AtomicBool::new(false),
+            fails: Mutex::default(),
+            panics: AtomicBool::new(false),
             waits: AtomicBool::new(false),
             forgets: AtomicBool::new(false),
             go_on: Notify::new(),
             steps: AtomicU64::new(u64::MAX),
         })
+    }
+
+    /// Has every commit fail with this, or none.
+    pub(crate) fn fail(&self, error: Option<StoreError>) {
+        *self.fails.lock().unwrap() = error;
     }
 
     /// Has the disk fail after that many steps of redriving, discarding, replaying, releasing,
@@ -72,8 +80,9 @@ pub(crate) const GONE: &str = "/srv/secret-place/hookswitch.db: the disk is gone
 impl Store for Troubled {
     fn commit(&self, admission: Admission) -> Answer<'_, Receipt> {
         Box::pin(async move {
-            if self.fails.load(Ordering::SeqCst) {
-                return Err(StoreError::Io(GONE.into()));
+            assert!(!self.panics.load(Ordering::SeqCst), "{GONE}");
+            if let Some(error) = self.fails.lock().unwrap().clone() {
+                return Err(error);
             }
             let commit = self.inner.commit(admission);
             if self.waits.load(Ordering::SeqCst) {
