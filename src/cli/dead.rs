@@ -165,7 +165,7 @@ async fn export(address: &Address, picked: &Picked, out: Option<&Path>) -> Resul
                 Some(draft) => draft.write(&line)?,
                 None => print_part(line.as_bytes())?,
             }
-            steps.took(1);
+            steps.went(1);
         }
         match page["next"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
@@ -253,15 +253,19 @@ impl Choice {
         if self.dry_run {
             return Ok(self.tell(&counts));
         }
-        // Where there are more than could be counted, the end is the step that moves none.
+        // How many there are is shown. The end is where the last step says so: what is moved was not
+        // always counted, nor what was counted still there.
         let total = counts["total"].as_u64().filter(|_| counts["complete"] != false);
         let mut steps = Steps::new(done, total, self.rate, self.connection.json);
-        while let Some(max) = steps.next().await {
+        let mut over = false;
+        while !over && let Some(max) = steps.next().await {
             body.insert("max".to_owned(), json!(max));
             let path = format!("/dead-letters/{verb}");
             let step = peer.post(&path, &Value::Object(body.clone())).await;
             let Some(step) = steps.given(step)? else { break };
-            steps.took(step["moved"].as_u64().unwrap_or_default());
+            over = step["next"].is_null();
+            body.insert("cursor".to_owned(), step["next"].clone());
+            steps.went(step["moved"].as_u64().unwrap_or_default());
         }
         let (moved, stop) = steps.finish();
         if self.connection.json {

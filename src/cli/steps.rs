@@ -101,28 +101,13 @@ impl Steps {
         }
         self.next_at = Instant::now();
         // Ten steps a second at most, so that a rate is even and not by bursts.
-        let max = self.rate.map_or(STEP_MAX, |rate| rate.div_ceil(10).min(STEP_MAX));
-        let left = self.total.map(|total| total.saturating_sub(self.moved).max(1));
-        let left = left.and_then(|left| u32::try_from(left).ok()).unwrap_or(u32::MAX);
-        Some(max.min(left))
+        Some(self.rate.map_or(STEP_MAX, |rate| rate.div_ceil(10).min(STEP_MAX)))
     }
 
-    /// What a step moved; one that moved none was the last.
-    pub(super) fn took(&mut self, moved: u64) {
-        if moved == 0 {
-            self.stop = Some(Stop::Done);
-        } else {
-            self.went(moved);
-        }
-    }
-
-    /// What a step moved that need not be the last if it moved none.
+    /// What a step moved; it need not be the last if it moved none.
     pub(super) fn went(&mut self, moved: u64) {
         self.begun = true;
         self.moved += moved;
-        if self.total.is_some_and(|total| self.moved >= total) {
-            self.stop = Some(Stop::Done);
-        }
         if let Some(rate) = self.rate {
             let took = u32::try_from(moved).unwrap_or(u32::MAX);
             self.next_at += Duration::from_secs(1) * took / rate;

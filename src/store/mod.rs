@@ -28,7 +28,9 @@
 //!   same id, its age and its attempts begin anew, the attempts of older rounds stay listed.
 //!   Only with [`Again::new_id`] its `webhook-id` is another one, and for that round only.
 //!   [`Store::discard`] gives dead letters up; they stay listed, and are never due again. Both
-//!   take bounded steps, so that a million dead letters do not stall the commits.
+//!   take steps that are bounded in what they move and in what they look at, each after where the
+//!   last ended, so that a million dead letters neither stall the commits nor are looked at again
+//!   and again for the few that a filter means.
 //! * [`Store::refusal`] and [`Store::commit`] refuse under the disk reserve; outcomes of
 //!   deliveries are still settled.
 //! * Totals are kept in the same transactions as what they count, so that events:
@@ -94,7 +96,7 @@ pub use history::{
     EventState, EventSummary, Order, PastAttempt,
 };
 pub use settings::{Limits, Settings};
-pub use upkeep::{Again, DeadCount, Erased, Erasure, PurgeCursor, Purged, Replay, Replayed};
+pub use upkeep::{Again, DeadCount, Erased, Erasure, Moved, PurgeCursor, Purged, Replay, Replayed};
 
 use crate::{
     event::{EventId, SourceName},
@@ -139,8 +141,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     fn resume(&self, target: &TargetName) -> Answer<'_, bool>;
 
     /// Buries deliveries of `target` that are too old at `now` and not `held`, with the reason
-    /// `expired_while_tripped`, the oldest first, in the steps of [`Store::redrive`]. How many; 0
-    /// when none is left.
+    /// `expired_while_tripped`, the oldest first, in bounded steps. How many; 0 when none is left.
     fn lapse(
         &self,
         target: &TargetName,
@@ -192,12 +193,24 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
         limit: usize,
     ) -> Answer<'_, Vec<PastAttempt>>;
 
-    /// Sets dead letters pending in a new round, the oldest first, at most `max` and at most as
-    /// many as the store takes in one step. How many; 0 when none is left.
-    fn redrive(&self, filter: DeadFilter, again: Again, max: usize) -> Answer<'_, u64>;
+    /// Sets dead letters pending in a new round, the oldest first, after the given one: at most
+    /// `max` and at most as many as the store takes in one step. What lies before is not looked at
+    /// again, also when it dies again meanwhile.
+    fn redrive(
+        &self,
+        filter: DeadFilter,
+        after: Option<DeliveryId>,
+        again: Again,
+        max: usize,
+    ) -> Answer<'_, Moved>;
 
     /// Gives dead letters up, in the steps of [`Store::redrive`].
-    fn discard(&self, filter: DeadFilter, max: usize) -> Answer<'_, u64>;
+    fn discard(
+        &self,
+        filter: DeadFilter,
+        after: Option<DeliveryId>,
+        max: usize,
+    ) -> Answer<'_, Moved>;
 
     /// Counts the dead letters that `filter` means, for as long as `within`.
     fn count_dead(&self, filter: DeadFilter, within: Duration) -> Answer<'_, DeadCount>;

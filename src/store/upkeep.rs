@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::{
     event::EventId,
     route::TargetName,
-    store::{EventCursor, EventFilter},
+    store::{DeliveryId, EventCursor, EventFilter},
 };
 
 /// Which events to send again, and where.
@@ -28,6 +28,15 @@ pub struct Again {
     pub at: Timestamp,
     /// Under a `webhook-id` that only this round has, for targets that would pass over a repeat.
     pub new_id: bool,
+}
+
+/// What one step of a redrive or a discard did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Dead letters that are none any more because of it; may be none with more to come.
+    pub letters: u64,
+    /// Where the next step goes on; `None` when this was the last.
+    pub next: Option<DeliveryId>,
 }
 
 /// What one step of a replay did.

@@ -38,16 +38,16 @@ fn full() -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn what_could_not_all_be_counted_is_moved_until_none_is_left() {
-    for verb in ["redrive", "discard"] {
+async fn dead_letters_are_moved_until_the_last_step_whatever_was_counted_and_any_step_finds() {
+    for (verb, complete) in [("redrive", true), ("redrive", false), ("discard", false)] {
         let steps = [
-            json!({ "counts": [], "total": 2, "complete": false }),
-            json!({ "moved": 2 }),
-            json!({ "moved": 2 }),
-            json!({ "moved": 1 }),
-            json!({ "moved": 0 }),
+            json!({ "counts": [], "total": 2, "complete": complete }),
+            json!({ "moved": 0, "next": "7" }),
+            json!({ "moved": 2, "next": "9" }),
+            json!({ "moved": 0, "next": "12" }),
+            json!({ "moved": 3, "next": null }),
         ];
-        let (_relay, url) = answering(&steps.map(|step| (200, step))).await;
+        let (relay, url) = answering(&steps.map(|step| (200, step))).await;
         let folder = tempfile::tempdir().unwrap();
 
         let moved = run(folder.path(), &["dead", verb, "--all", "--json", "--url", &url]).await;
@@ -55,13 +55,18 @@ async fn what_could_not_all_be_counted_is_moved_until_none_is_left() {
         assert_eq!(moved.status.code(), Some(0), "{}", err(&moved));
         let told: Value = serde_json::from_str(&out(&moved)).unwrap();
         assert_eq!(told, json!({ "moved": 5, "complete": true }), "{verb}");
+        let asked = relay.got();
+        let asked = asked.iter().filter(|asked| asked.path.ends_with(verb));
+        let told = asked.map(|asked| serde_json::from_slice::<Value>(&asked.body).unwrap());
+        let cursors: Vec<Value> = told.map(|told| told["cursor"].clone()).collect();
+        assert_eq!(cursors, [json!(null), json!("7"), json!("9"), json!("12")], "{verb}");
     }
 }
 
 #[tokio::test]
 async fn what_ends_by_an_error_says_how_far_it_came_and_how_to_go_on() {
     let counted = (200, json!({ "counts": [], "total": 5, "complete": true }));
-    let moved = (200, json!({ "moved": 2 }));
+    let moved = (200, json!({ "moved": 2, "next": "7" }));
     for (verb, answers, told, says) in [
         (
             &["replay", "--since", "1h"][..],
@@ -143,10 +148,15 @@ fn terminal() -> (File, File) {
 #[tokio::test]
 async fn a_terminal_shows_a_bar_of_what_was_counted_and_how_many_of_what_was_not() {
     let counted = (200, json!({ "counts": [], "total": 5, "complete": true }));
-    let moved = |moved| (200, json!({ "moved": moved }));
+    let moved = |moved, next| (200, json!({ "moved": moved, "next": next }));
     let replayed = |deliveries, next| (200, json!({ "deliveries": deliveries, "next": next }));
     for (verb, answers, shows, has_bar) in [
-        (&["dead", "redrive", "--all"][..], vec![counted, moved(2), moved(3)], " 2/5 ", true),
+        (
+            &["dead", "redrive", "--all"][..],
+            vec![counted, moved(2, Some("7")), moved(3, None)],
+            " 2/5 ",
+            true,
+        ),
         (
             &["replay", "--since", "1h"],
             vec![replayed(3, Some("7")), replayed(4, None)],

@@ -121,15 +121,19 @@ pub(super) struct DeadChoice {
     /// Of a redrive: send them under another `webhook-id`, `<id>.<round>`, to targets that would
     /// pass over one they know.
     new_id: bool,
+    /// Of a redrive or discard: where the step before ended: its `next`.
+    cursor: Option<String>,
     /// At most so many, 1 to 1000; 1000 unless said.
     max: Option<usize>,
 }
 
-/// What one step did.
+/// What one step did. It may have moved none with more to come: only `next` says.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Moved {
-    /// Deliveries; 0 when none was left.
+    /// Deliveries.
     moved: u64,
+    /// The cursor of the next step; null when this was the last.
+    next: Option<String>,
 }
 
 /// How long counting may keep a reader of the store: the answer then says "at least".
@@ -163,7 +167,7 @@ pub(super) async fn count_dead(
     State(desk): State<Desk>,
     Told(choice): Told<DeadChoice>,
 ) -> Result<Json<DeadCounts>, Problem> {
-    let (filter, _) = choice.read(&desk)?;
+    let (filter, ..) = choice.read(&desk)?;
     let counted = desk.store.count_dead(filter, COUNTING).await?;
     let total = counted.letters.values().sum();
     let counts = counted.letters.into_iter().map(|((target, reason), count)| DeadCount {
@@ -193,7 +197,7 @@ pub(super) async fn show_dead(
     }
 }
 
-/// Sets dead letters pending again, one step: repeat it until `moved` is 0.
+/// Sets dead letters pending again, one step: go on with `next` until it is null.
 #[utoipa::path(post, path = "/dead-letters/redrive", tag = "dead letters",
     request_body = DeadChoice, responses(
     (status = 200, body = Moved),
@@ -203,12 +207,12 @@ pub(super) async fn redrive_dead(
     State(desk): State<Desk>,
     Told(choice): Told<DeadChoice>,
 ) -> Result<Json<Moved>, Problem> {
-    let (filter, max) = choice.read(&desk)?;
+    let (filter, after, max) = choice.read(&desk)?;
     let again = Again { at: desk.clock.now(), new_id: choice.new_id };
-    Ok(Json(Moved { moved: desk.store.redrive(filter, again, max).await? }))
+    Ok(Json(desk.store.redrive(filter, after, again, max).await?.into()))
 }
 
-/// Gives dead letters up, one step: repeat it until `moved` is 0. They stay listed as discarded.
+/// Gives dead letters up, one step: go on with `next` until it is null. They stay listed as discarded.
 #[utoipa::path(post, path = "/dead-letters/discard", tag = "dead letters",
     request_body = DeadChoice, responses(
     (status = 200, body = Moved),
@@ -218,17 +222,17 @@ pub(super) async fn discard_dead(
     State(desk): State<Desk>,
     Told(choice): Told<DeadChoice>,
 ) -> Result<Json<Moved>, Problem> {
-    let (filter, max) = choice.read(&desk)?;
+    let (filter, after, max) = choice.read(&desk)?;
     if choice.new_id {
         return Err(Problem::invalid("new_id is of a redrive: what is discarded is not sent"));
     }
-    Ok(Json(Moved { moved: desk.store.discard(filter, max).await? }))
+    Ok(Json(desk.store.discard(filter, after, max).await?.into()))
 }
 
 // === impl DeadChoice ===
 
 impl DeadChoice {
-    fn read(&self, desk: &Desk) -> Result<(DeadFilter, usize), Problem> {
+    fn read(&self, desk: &Desk) -> Result<(DeadFilter, Option<DeliveryId>, usize), Problem> {
         let filter = DeadFilter {
             target: target(desk, self.target.as_deref())?,
             events: events(&self.events)?,
@@ -253,7 +257,8 @@ impl DeadChoice {
             let detail = "name a target, a reason, …, or say \"all\": true";
             return Err(Problem::invalid(detail));
         }
-        Ok((filter, rows(Some(self.max.unwrap_or(PAGE_ROWS_MAX)))?))
+        let after = cursor(self.cursor.as_deref())?.map(DeliveryId);
+        Ok((filter, after, rows(Some(self.max.unwrap_or(PAGE_ROWS_MAX)))?))
     }
 }
 
@@ -272,6 +277,12 @@ impl DeadQuery {
             since: instant(self.since.as_deref(), "since")?,
             until: instant(self.until.as_deref(), "until")?,
         })
+    }
+}
+
+impl From<store::Moved> for Moved {
+    fn from(store::Moved { letters, next }: store::Moved) -> Self {
+        Self { moved: letters, next: next.map(|next| next.0.to_string()) }
     }
 }
 

@@ -20,8 +20,8 @@ use crate::{
     store::{
         Admission, Again, Answer, Attempt, BuryReason, DeadCount, DeadFilter, DeadPage, Delivery,
         DeliveryId, DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage,
-        Handed, Lapse, Limits, Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed,
-        Room, Settlement, Store, StoreError, StoredEvent, StoredRequest, Totals,
+        Handed, Lapse, Limits, Moved, Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay,
+        Replayed, Room, Settlement, Store, StoreError, StoredEvent, StoredRequest, Totals,
     },
 };
 
@@ -325,11 +325,17 @@ impl Store for Memory {
         unasked()
     }
 
-    fn redrive(&self, _: DeadFilter, _: Again, _: usize) -> Answer<'_, u64> {
+    fn redrive(
+        &self,
+        _: DeadFilter,
+        _: Option<DeliveryId>,
+        _: Again,
+        _: usize,
+    ) -> Answer<'_, Moved> {
         unasked()
     }
 
-    fn discard(&self, _: DeadFilter, _: usize) -> Answer<'_, u64> {
+    fn discard(&self, _: DeadFilter, _: Option<DeliveryId>, _: usize) -> Answer<'_, Moved> {
         unasked()
     }
 

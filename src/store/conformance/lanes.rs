@@ -106,7 +106,7 @@ pub(crate) async fn a_redrive_in_a_pause_begins_to_age_after_it(backend: &dyn Ba
     settle_all(backend, &*store, "crm", BURIED).await;
     store.pause(&target("crm")).await.unwrap();
     backend.clock().advance(DAY);
-    store.redrive(of_target("crm"), again(backend.clock().now()), 9).await.unwrap();
+    redrive(&*store, of_target("crm"), again(backend.clock().now()), 9).await;
     backend.clock().advance(DAY);
     store.resume(&target("crm")).await.unwrap();
     backend.clock().advance(second(2));
@@ -255,7 +255,7 @@ pub(crate) async fn what_is_redriven_waits_for_its_turn(backend: &dyn Backend) {
     }
     settle(backend, &*store, events[0], BURIED).await;
 
-    store.redrive(of_target("crm"), again(now), 9).await.unwrap();
+    redrive(&*store, of_target("crm"), again(now), 9).await;
 
     // The second is out; the first, older as it is, comes after it, and then the third.
     for event in [events[1], events[0], events[2]] {

@@ -78,6 +78,8 @@ macro_rules! conforms {
             a_redrive_under_a_new_id_has_it_for_that_round_only
             a_redrive_takes_only_what_its_filter_means
             a_redrive_takes_no_more_than_it_may
+            a_redrive_goes_on_where_its_last_step_ended_whatever_dies_again
+            a_discard_goes_on_where_its_last_step_ended
             what_is_discarded_is_listed_and_never_due
             attempts_are_listed_over_all_rounds_and_in_pages
             long_errors_and_answers_are_cut
@@ -222,6 +224,16 @@ pub(crate) const BURIED: Settlement = Settlement::Dead { reason: BuryReason::Per
 /// Under the id that it has.
 fn again(at: Timestamp) -> Again {
     Again { at, new_id: false }
+}
+
+/// A step from the first letter on, and how many it moved.
+async fn redrive(store: &dyn Store, filter: DeadFilter, again: Again, max: usize) -> u64 {
+    store.redrive(filter, None, again, max).await.unwrap().letters
+}
+
+/// The same of a discard.
+async fn discard(store: &dyn Store, filter: DeadFilter, max: usize) -> u64 {
+    store.discard(filter, None, max).await.unwrap().letters
 }
 
 async fn commit(store: &dyn Store, admission: Admission) -> Receipt {
@@ -687,7 +699,7 @@ pub(crate) async fn settling_an_older_round_changes_nothing(backend: &dyn Backen
     let event = commit(&*store, admission(backend.clock(), &["crm"])).await.id();
     let late = due(&*store, "crm", now).await.remove(0);
     settle_all(backend, &*store, "crm", BURIED).await;
-    assert_eq!(store.redrive(DeadFilter::default(), again(now), 9).await, Ok(1));
+    assert_eq!(redrive(&*store, DeadFilter::default(), again(now), 9).await, 1);
     let before = (store.deliveries_of(event).await.unwrap(), store.totals());
 
     store.settle(late, attempt(2, now), Settlement::Delivered).await.unwrap();
@@ -705,8 +717,8 @@ pub(crate) async fn a_redrive_begins_a_new_round_of_the_same_delivery(backend: &
     backend.clock().advance(second(60));
     let now = backend.clock().now();
 
-    assert_eq!(store.redrive(of_target("crm"), again(now), 9).await, Ok(1));
-    assert_eq!(store.redrive(of_target("crm"), again(now), 9).await, Ok(0));
+    assert_eq!(redrive(&*store, of_target("crm"), again(now), 9).await, 1);
+    assert_eq!(redrive(&*store, of_target("crm"), again(now), 9).await, 0);
 
     let again = due(&*store, "crm", now).await.remove(0);
     assert_eq!((again.id, again.event, again.since), (before.id, event, now));
@@ -727,7 +739,7 @@ pub(crate) async fn a_redrive_under_a_new_id_has_it_for_that_round_only(backend:
             Settlement::Delivered => {
                 store.replay(replay.clone(), None, again, 9).await.unwrap().deliveries
             }
-            _ => store.redrive(of_target("crm"), again, 9).await.unwrap(),
+            _ => redrive(&*store, of_target("crm"), again, 9).await,
         };
         assert_eq!(moved, 1);
         due(&*store, "crm", now).await.remove(0).webhook_id()
@@ -763,13 +775,13 @@ pub(crate) async fn a_redrive_takes_only_what_its_filter_means(backend: &dyn Bac
     };
     let by_reason = DeadFilter { reason: Some(BuryReason::Expired), ..DeadFilter::default() };
 
-    assert_eq!(store.redrive(of_target("nobody"), again(now), 9).await, Ok(0));
-    assert_eq!(store.redrive(by_event, again(now), 9).await, Ok(2));
+    assert_eq!(redrive(&*store, of_target("nobody"), again(now), 9).await, 0);
+    assert_eq!(redrive(&*store, by_event, again(now), 9).await, 2);
     assert_eq!(ids(&due(&*store, "archive", now).await), [events[1], events[2]]);
     assert!(due(&*store, "crm", now).await.is_empty());
-    assert_eq!(store.redrive(by_reason, again(now), 9).await, Ok(3));
+    assert_eq!(redrive(&*store, by_reason, again(now), 9).await, 3);
     assert_eq!(ids(&due(&*store, "crm", now).await), events);
-    assert_eq!(store.redrive(DeadFilter::default(), again(now), 9).await, Ok(1));
+    assert_eq!(redrive(&*store, DeadFilter::default(), again(now), 9).await, 1);
     assert_eq!(ids(&due(&*store, "archive", now).await), events);
 }
 
@@ -782,12 +794,72 @@ pub(crate) async fn a_redrive_takes_no_more_than_it_may(backend: &dyn Backend) {
     settle_all(backend, &*store, "crm", BURIED).await;
     let later = backend.clock().now() + second(30);
 
-    assert_eq!(store.redrive(of_target("crm"), again(later), 2).await, Ok(2));
+    assert_eq!(redrive(&*store, of_target("crm"), again(later), 2).await, 2);
     let named = DeadFilter { events: events[2..].to_vec(), ..DeadFilter::default() };
-    assert_eq!(store.redrive(named, again(later), 1).await, Ok(1));
+    assert_eq!(redrive(&*store, named, again(later), 1).await, 1);
 
     assert_eq!(ids(&due(&*store, "crm", later).await), events[..3]);
     assert!(due(&*store, "crm", backend.clock().now()).await.is_empty());
+}
+
+pub(crate) async fn a_redrive_goes_on_where_its_last_step_ended_whatever_dies_again(
+    backend: &dyn Backend,
+) {
+    let store = backend.open();
+    let mut events = Vec::new();
+    for _ in 0..5 {
+        events.push(commit(&*store, admission(backend.clock(), &["crm", "archive"])).await.id());
+    }
+    settle_all(backend, &*store, "crm", BURIED).await;
+    settle_all(backend, &*store, "archive", BURIED).await;
+    let now = backend.clock().now();
+    let named = DeadFilter { events: events.clone(), ..of_target("crm") };
+
+    for filter in [of_target("crm"), named] {
+        let (mut sent, mut after) = (Vec::new(), None);
+        loop {
+            let step = store.redrive(filter.clone(), after, again(now), 2).await.unwrap();
+            let moved = due(&*store, "crm", now).await;
+            assert_eq!(usize::try_from(step.letters), Ok(moved.len()), "{filter:?}");
+            assert!(moved.len() <= 2, "{filter:?}: {step:?}");
+            sent.extend(ids(&moved));
+            settle_all(backend, &*store, "crm", BURIED).await;
+            if step.next.is_none() {
+                break;
+            }
+            assert!(step.next > after, "{filter:?}: {step:?} after {after:?}");
+            after = step.next;
+        }
+        assert_eq!(sent, events, "each once, the oldest first: {filter:?}");
+    }
+    assert!(due(&*store, "archive", now).await.is_empty());
+}
+
+pub(crate) async fn a_discard_goes_on_where_its_last_step_ended(backend: &dyn Backend) {
+    let store = backend.open();
+    for _ in 0..5 {
+        commit(&*store, admission(backend.clock(), &["crm", "archive"])).await;
+    }
+    settle_all(backend, &*store, "crm", BURIED).await;
+    settle_all(backend, &*store, "archive", BURIED).await;
+    let letters = async || -> Vec<DeliveryId> {
+        let page = store.dead_letters(of_target("crm"), None, 9).await.unwrap();
+        page.letters.into_iter().map(|letter| letter.id).collect()
+    };
+    let before = letters().await;
+
+    // From the third on; then from the first.
+    let (mut after, mut moved) = (Some(before[1]), 0);
+    while after.is_some() {
+        let step = store.discard(of_target("crm"), after, 2).await.unwrap();
+        assert!(step.letters <= 2 && step.next.is_none_or(|next| Some(next) > after), "{step:?}");
+        (after, moved) = (step.next, moved + step.letters);
+    }
+
+    assert_eq!(moved, 3);
+    assert_eq!(letters().await, before[..2]);
+    assert_eq!(discard(&*store, of_target("crm"), 9).await, 2);
+    assert_eq!(deliveries_total(&*store, "archive").dead, 5);
 }
 
 pub(crate) async fn what_is_discarded_is_listed_and_never_due(backend: &dyn Backend) {
@@ -796,9 +868,9 @@ pub(crate) async fn what_is_discarded_is_listed_and_never_due(backend: &dyn Back
     settle_all(backend, &*store, "crm", BURIED).await;
     let now = backend.clock().now();
 
-    assert_eq!(store.discard(of_target("crm"), 9).await, Ok(1));
-    assert_eq!(store.discard(of_target("crm"), 9).await, Ok(0));
-    assert_eq!(store.redrive(of_target("crm"), again(now), 9).await, Ok(0));
+    assert_eq!(discard(&*store, of_target("crm"), 9).await, 1);
+    assert_eq!(discard(&*store, of_target("crm"), 9).await, 0);
+    assert_eq!(redrive(&*store, of_target("crm"), again(now), 9).await, 0);
 
     assert!(due(&*store, "crm", now).await.is_empty());
     assert!(store.dead_letters(DeadFilter::default(), None, 9).await.unwrap().letters.is_empty());
@@ -817,7 +889,7 @@ pub(crate) async fn attempts_are_listed_over_all_rounds_and_in_pages(backend: &d
     let event = commit(&*store, admission(backend.clock(), &["crm"])).await.id();
     settle_all(backend, &*store, "crm", Settlement::Retry { at: now }).await;
     settle_all(backend, &*store, "crm", BURIED).await;
-    store.redrive(of_target("crm"), again(now), 9).await.unwrap();
+    redrive(&*store, of_target("crm"), again(now), 9).await;
     settle_all(backend, &*store, "crm", Settlement::Delivered).await;
 
     let delivery = store.deliveries_of(event).await.unwrap()[0].id;
@@ -870,7 +942,7 @@ pub(crate) async fn a_target_is_woken_by_what_makes_a_delivery_due(backend: &dyn
     settle_all(backend, &*store, "crm", Settlement::Retry { at: now }).await;
     woken(&crm).await;
     settle_all(backend, &*store, "crm", BURIED).await;
-    store.redrive(of_target("crm"), again(now), 9).await.unwrap();
+    redrive(&*store, of_target("crm"), again(now), 9).await;
     woken(&crm).await;
 
     assert!(Arc::ptr_eq(&crm, &store.wake(&target("crm"))));
@@ -937,7 +1009,7 @@ pub(crate) async fn what_is_not_new_is_to_be_looked_for(backend: &dyn Backend) {
     settle_all(backend, &*store, "crm", BURIED).await;
     store.handed(&target("crm"));
 
-    store.redrive(of_target("crm"), again(now), 9).await.unwrap();
+    redrive(&*store, of_target("crm"), again(now), 9).await;
     commit(&*store, admission(backend.clock(), &["crm"])).await;
 
     let Handed { deliveries, look } = store.handed(&target("crm"));
@@ -972,8 +1044,8 @@ pub(crate) async fn the_totals_balance_and_survive_reopening(backend: &dyn Backe
     commit(&*store, Admission { source: source("synthflow-eu"), ..quarantined(clock) }).await;
     settle_all(backend, &*store, "archive", Settlement::Delivered).await;
     settle_all(backend, &*store, "crm", BURIED).await;
-    store.redrive(of_target("crm"), again(clock.now()), 1).await.unwrap();
-    store.discard(of_target("crm"), 1).await.unwrap();
+    redrive(&*store, of_target("crm"), again(clock.now()), 1).await;
+    discard(&*store, of_target("crm"), 1).await;
     let before = store.totals();
     drop(store);
 
@@ -1023,7 +1095,7 @@ pub(crate) async fn the_oldest_pending_is_told_by_acceptance_or_redrive(backend:
 
     settle_all(backend, &*store, "crm", Settlement::Delivered).await;
     clock.advance(second(10));
-    store.redrive(of_target("crm"), again(clock.now()), 1).await.unwrap();
+    redrive(&*store, of_target("crm"), again(clock.now()), 1).await;
     assert_eq!(oldest("crm").await, Some(start + second(20)));
 }
 

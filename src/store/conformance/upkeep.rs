@@ -170,7 +170,7 @@ pub(crate) async fn dead_letters_are_found_by_everything_a_filter_names(backend:
         let found: Vec<EventId> = found.iter().map(|letter| letter.event).collect();
         assert_eq!(found, expected, "{filter:?}");
     }
-    assert_eq!(store.redrive(number("03 5550 0177"), again(clock.now()), 9).await, Ok(1));
+    assert_eq!(redrive(&*store, number("03 5550 0177"), again(clock.now()), 9).await, 1);
     assert_eq!(ids(&due(&*store, "crm", clock.now()).await), [busy]);
 }
 
@@ -229,7 +229,7 @@ pub(crate) async fn a_replay_sends_what_is_done_again_and_leaves_what_waits(back
     settle_all(backend, &*store, "crm", Settlement::Delivered).await;
     settle_all(backend, &*store, "archive", BURIED).await;
     settle_all(backend, &*store, "lake", BURIED).await;
-    store.discard(of_target("lake"), 9).await.unwrap();
+    discard(&*store, of_target("lake"), 9).await;
     clock.advance(second(9));
     let now = clock.now();
 
@@ -314,7 +314,7 @@ pub(crate) async fn a_renamed_target_adopts_what_the_old_name_is_owed(backend: &
 
     assert!(due(&*store, "old", clock.now()).await.is_empty());
     assert_eq!(ids(&due(&*store, "new", clock.now()).await), [events[1], both]);
-    assert_eq!(store.redrive(of_target("new"), again(clock.now()), 9).await, Ok(1));
+    assert_eq!(redrive(&*store, of_target("new"), again(clock.now()), 9).await, 1);
     let old = DeliveryTotals { enqueued: 1, discarded: 1, ..DeliveryTotals::default() };
     assert_eq!(deliveries_total(&*store, "old"), old);
     let new = DeliveryTotals { enqueued: 3, pending: 3, ..DeliveryTotals::default() };

@@ -123,7 +123,6 @@ pub(super) fn dead(
     after: Option<DeliveryId>,
     limit: usize,
 ) -> rusqlite::Result<Found<Dead, DeliveryId>> {
-    const COLUMNS: &str = "SELECT d.id, d.target, d.reason, d.settled_at";
     let after = after.map_or(i64::MIN, |after| after.0);
     let limit = limit.clamp(1, PAGE_ROWS_MAX);
     let mut found = Found { items: Vec::new(), next: None };
@@ -135,10 +134,7 @@ pub(super) fn dead(
         },
     };
     if filter.events.is_empty() {
-        let mut query = connection.prepare_cached(&format!(
-            "{COLUMNS} FROM {} AND d.id > ?2 ORDER BY d.id",
-            queries::dead_by(target)
-        ))?;
+        let mut query = connection.prepare_cached(&dead_after(target))?;
         let mut patience = Patience::new();
         let mut rows = query.query(params![target, after])?;
         while let Some(row) = rows.next()? {
@@ -153,7 +149,7 @@ pub(super) fn dead(
         return Ok(found);
     }
     let mut query = connection.prepare_cached(&format!(
-        "{COLUMNS} FROM deliveries d \
+        "{DEAD} FROM deliveries d \
          WHERE d.id >= ?1 AND d.id < ?2 AND d.state = 2 AND d.id > ?3 ORDER BY d.id"
     ))?;
     for seq in seqs_of(connection, &filter.events)? {
@@ -170,6 +166,14 @@ pub(super) fn dead(
     }
     Ok(found)
 }
+
+/// Dead letters after `?2` in order, of target `?1` or of all.
+pub(super) fn dead_after(target: Option<i64>) -> String {
+    format!("{DEAD} FROM {} AND d.id > ?2 ORDER BY d.id", queries::dead_by(target))
+}
+
+/// The columns that are looked at of a dead letter.
+const DEAD: &str = "SELECT d.id, d.target, d.reason, d.settled_at";
 
 fn dead_at(row: &Row<'_>) -> rusqlite::Result<Dead> {
     Ok(Dead {

@@ -70,8 +70,8 @@ use crate::{
     store::{
         Admission, Again, Answer, Attempt, DeadCount, DeadFilter, DeadPage, Delivery, DeliveryId,
         DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage, Handed, Lapse,
-        Limits, Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Room, Settings,
-        Settlement, Store, StoreError, StoredEvent, Totals,
+        Limits, Moved, Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Room,
+        Settings, Settlement, Store, StoreError, StoredEvent, Totals,
         metrics::{Books, Series, describe, register_books},
     },
 };
@@ -196,29 +196,26 @@ impl Sqlite {
         &self.in_force
     }
 
-    /// Moves a step of dead letters. They are looked up by a reader, so that a filter that finds
-    /// few among many does not stall the writer, which then moves those that are still dead.
-    async fn move_dead(&self, filter: DeadFilter, to: Move, max: usize) -> Result<u64, StoreError> {
+    /// Moves a step of dead letters, of one look. They are looked up by a reader, so that a filter
+    /// that finds few among many does not stall the writer, which then moves those still dead.
+    async fn move_dead(
+        &self,
+        filter: DeadFilter,
+        after: Option<DeliveryId>,
+        to: Move,
+        max: usize,
+    ) -> Result<Moved, StoreError> {
         if max == 0 {
-            return Ok(0);
+            return Ok(Moved { letters: 0, next: after });
         }
-        let filter = Arc::new(filter);
-        let mut after = None;
-        loop {
-            let found = self.find_dead(&filter, after, max.min(MOVED_PER_STEP)).await?;
-            if !found.items.is_empty() {
-                let ids = found.items.into_iter().map(|dead| dead.id).collect();
-                let moved = self.shared.ask(|reply| Job::MoveDead(ids, to, reply)).await?;
-                // Someone else may have been there first: then there may be more.
-                if moved > 0 {
-                    return Ok(moved);
-                }
-            }
-            match found.next {
-                None => return Ok(0),
-                next => after = next,
-            }
+        let Found { items, next } =
+            self.find_dead(&Arc::new(filter), after, max.min(MOVED_PER_STEP)).await?;
+        if items.is_empty() {
+            return Ok(Moved { letters: 0, next });
         }
+        let ids = items.into_iter().map(|dead| dead.id).collect();
+        let letters = self.shared.ask(|reply| Job::MoveDead(ids, to, reply)).await?;
+        Ok(Moved { letters, next })
     }
 
     async fn find_dead(
@@ -565,12 +562,23 @@ impl Store for Sqlite {
         )
     }
 
-    fn redrive(&self, filter: DeadFilter, again: Again, max: usize) -> Answer<'_, u64> {
-        Box::pin(self.move_dead(filter, Move::Redrive(again), max))
+    fn redrive(
+        &self,
+        filter: DeadFilter,
+        after: Option<DeliveryId>,
+        again: Again,
+        max: usize,
+    ) -> Answer<'_, Moved> {
+        Box::pin(self.move_dead(filter, after, Move::Redrive(again), max))
     }
 
-    fn discard(&self, filter: DeadFilter, max: usize) -> Answer<'_, u64> {
-        Box::pin(self.move_dead(filter, Move::Discard, max))
+    fn discard(
+        &self,
+        filter: DeadFilter,
+        after: Option<DeliveryId>,
+        max: usize,
+    ) -> Answer<'_, Moved> {
+        Box::pin(self.move_dead(filter, after, Move::Discard, max))
     }
 
     fn count_dead(&self, filter: DeadFilter, within: Duration) -> Answer<'_, DeadCount> {

@@ -25,7 +25,7 @@ type Question = Box<dyn FnOnce(Result<&Connection, StoreError>) + Send>;
 
 /// Readers. A few, because each read is short and keeps a processor busy: the number covers one
 /// that waits for the disk.
-const READERS: usize = 4;
+pub(super) const READERS: usize = 4;
 
 /// Questions waiting: more than targets and operators together ask at one time.
 const READS_WAITING_MAX: usize = 4096;

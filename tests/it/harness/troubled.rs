@@ -15,7 +15,7 @@ use hookswitch::{
     store::{
         Admission, Again, Answer, Attempt, DeadCount, DeadFilter, DeadPage, Delivery, DeliveryId,
         DeliveryRecord, Due, Erased, Erasure, EventCursor, EventFilter, EventPage, Handed, Lapse,
-        Limits, Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Room,
+        Limits, Moved, Order, PastAttempt, PurgeCursor, Purged, Receipt, Replay, Replayed, Room,
         Settlement, Store, StoreError, StoredEvent, Totals,
     },
 };
@@ -180,12 +180,23 @@ impl Store for Troubled {
         self.inner.attempts(delivery, after, limit)
     }
 
-    fn redrive(&self, filter: DeadFilter, again: Again, max: usize) -> Answer<'_, u64> {
-        self.step(self.inner.redrive(filter, again, max))
+    fn redrive(
+        &self,
+        filter: DeadFilter,
+        after: Option<DeliveryId>,
+        again: Again,
+        max: usize,
+    ) -> Answer<'_, Moved> {
+        self.step(self.inner.redrive(filter, after, again, max))
     }
 
-    fn discard(&self, filter: DeadFilter, max: usize) -> Answer<'_, u64> {
-        self.step(self.inner.discard(filter, max))
+    fn discard(
+        &self,
+        filter: DeadFilter,
+        after: Option<DeliveryId>,
+        max: usize,
+    ) -> Answer<'_, Moved> {
+        self.step(self.inner.discard(filter, after, max))
     }
 
     fn count_dead(&self, filter: DeadFilter, within: Duration) -> Answer<'_, DeadCount> {

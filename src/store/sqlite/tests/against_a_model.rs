@@ -457,9 +457,10 @@ impl Model {
             }
             Step::Redrive { target: of, max } => {
                 let moved = store
-                    .redrive(filter(*of), Again { at: now, new_id: max % 2 == 0 }, *max)
+                    .redrive(filter(*of), None, Again { at: now, new_id: max % 2 == 0 }, *max)
                     .await
-                    .unwrap();
+                    .unwrap()
+                    .letters;
                 let expected = self.dead(*of, *max);
                 assert_eq!(moved, u64::try_from(expected.len()).unwrap());
                 for n in expected {
@@ -467,7 +468,7 @@ impl Model {
                 }
             }
             Step::Discard { target: of, max } => {
-                let moved = store.discard(filter(*of), *max).await.unwrap();
+                let moved = store.discard(filter(*of), None, *max).await.unwrap().letters;
                 let expected = self.dead(*of, *max);
                 assert_eq!(moved, u64::try_from(expected.len()).unwrap());
                 for n in expected {

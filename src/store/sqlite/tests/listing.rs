@@ -1,13 +1,13 @@
-//! What a page of a list costs, whatever the list is taken out of: counted in the steps of
-//! `SQLite`'s machine, not in time.
+//! What a page of a list or a step through it costs, whatever it is taken out of: counted in the
+//! steps of `SQLite`'s machine, not in time.
 
 use std::sync::{
-    Arc,
+    Arc, Barrier,
     atomic::{AtomicU64, Ordering},
 };
 
 use jiff::Timestamp;
-use rusqlite::Connection;
+use rusqlite::{Connection, StatementStatus};
 
 use super::Place;
 use crate::{
@@ -16,8 +16,10 @@ use crate::{
     store::{
         BuryReason, DeadFilter, DeliveryId, Store as _,
         sqlite::{
+            Sqlite,
             find::{self, Found},
             queries::SCANNED_MAX,
+            readers::READERS,
             schema,
         },
     },
@@ -58,6 +60,8 @@ fn a_million(place: &Place) -> Connection {
                         iif(seq = {LETTERS}, 'expired', 'permanent')
                  FROM n;
              DROP TABLE n;
+             UPDATE targets SET (enqueued, dead) = (SELECT count(*), count(*) FROM deliveries d
+                                                    WHERE d.target = targets.id);
              COMMIT;"
         ))
         .unwrap();
@@ -150,4 +154,60 @@ async fn a_page_that_finds_little_in_a_million_ends_and_says_where_the_next_goes
     assert!(page.letters.is_empty() && next.0 / 4096 <= scanned, "{next:?}");
     let end = store.dead_letters(rare, Some(before_last), PAGE).await.unwrap();
     assert_eq!((end.letters.len(), end.next), (1, None));
+}
+
+/// The steps that the readers of a store took to look for dead letters since they were last asked.
+async fn steps_of_looks(store: &Sqlite) -> u64 {
+    // Each of them takes one of the questions, and waits until the others have theirs.
+    let all = Arc::new(Barrier::new(READERS));
+    let asked = (0..READERS).map(|_| {
+        let all = Arc::clone(&all);
+        store.readers.ask(move |connection| {
+            all.wait();
+            let query = connection.prepare_cached(&find::dead_after(None))?;
+            Ok(query.reset_status(StatementStatus::VmStep))
+        })
+    });
+    let steps = futures_util::future::try_join_all(asked).await.unwrap();
+    steps.into_iter().map(|steps| u64::try_from(steps).unwrap()).sum()
+}
+
+#[tokio::test]
+async fn a_few_of_a_million_dead_letters_are_moved_step_by_step_in_one_pass() {
+    let place = Place::new();
+    drop(a_million(&place));
+    let connection = Connection::open(place.path()).unwrap();
+    connection.execute_batch("UPDATE deliveries SET reason = 'expired' WHERE target = 2").unwrap();
+    drop(connection);
+    let store = place.try_open().unwrap();
+    let rare = DeadFilter { reason: Some(BuryReason::Expired), ..DeadFilter::default() };
+    let (mut after, mut pages) = (None, 0);
+    loop {
+        let page = store.dead_letters(rare.clone(), after, PAGE).await.unwrap();
+        (after, pages) = (page.next, pages + 1);
+        if after.is_none() {
+            break;
+        }
+    }
+    let pass = steps_of_looks(&store).await;
+    assert!(pass > u64::try_from(LETTERS).unwrap(), "{pages} pages in {pass} steps");
+
+    let (mut moved, mut idle) = (0, 0);
+    loop {
+        let step = store.discard(rare.clone(), after, 1).await.unwrap();
+        (moved, idle) = (moved + step.letters, idle + u64::from(step.letters == 0));
+        // All that lies between two steps is looked at by the second.
+        let row = |at: Option<DeliveryId>| at.map_or(0, |id| id.0 / 4096);
+        let looked = step.next.map_or(0, |_| row(step.next) - row(after));
+        assert!((0..=i64::try_from(SCANNED_MAX).unwrap()).contains(&looked), "{looked} rows");
+        after = step.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let steps = steps_of_looks(&store).await;
+
+    assert_eq!(moved, 20);
+    assert!(idle > 20, "most steps find none: {idle}");
+    assert!(steps < pass + pass / 10, "{steps} steps, where one pass takes {pass}");
 }
