@@ -1,6 +1,6 @@
 //! What is known to be wrong with a condition before any event: its size, its names, its cost.
 
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 use cel::{
     Program,
@@ -49,13 +49,9 @@ pub enum Remedy {
     },
 }
 
-/// A way into the event.
+/// One step of a way into the event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Chain(pub(super) Vec<Step>);
-
-/// One step of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+enum Step {
     /// To a field.
     Field(String),
     /// To the entry of this number.
@@ -67,7 +63,8 @@ pub(super) enum Step {
 /// A condition without errors.
 pub(super) struct Checked {
     pub(super) program: Program,
-    pub(super) chains: Vec<Chain>,
+    /// The members of `data` that it names.
+    pub(super) members: BTreeSet<String>,
     pub(super) warnings: Vec<Fault>,
 }
 
@@ -87,7 +84,7 @@ struct Local {
 struct Check<'p> {
     info: &'p SourceInfo,
     faults: Vec<Fault>,
-    chains: Vec<Chain>,
+    members: BTreeSet<String>,
     locals: Vec<Local>,
     /// Whether what is looked at is done for each entry of a list of the event.
     repeated: bool,
@@ -138,19 +135,19 @@ pub(super) fn check(text: &str) -> Result<Checked, Vec<Fault>> {
     let mut check = Check {
         info: program.source_info(),
         faults: Vec::new(),
-        chains: Vec::new(),
+        members: BTreeSet::new(),
         locals: Vec::new(),
         repeated: false,
         additions: 0,
         nodes: 0,
     };
     check.looked(program.expression(), 0);
-    let Check { mut faults, chains, .. } = check;
+    let Check { mut faults, members, .. } = check;
     faults.dedup();
     if faults.iter().any(|fault| fault.weight == Weight::Error) {
         return Err(faults);
     }
-    Ok(Checked { program, chains, warnings: faults })
+    Ok(Checked { program, members, warnings: faults })
 }
 
 /// What must not reach the parser.
@@ -280,12 +277,12 @@ impl Check<'_> {
         }
     }
 
-    /// A way into the event that goes no further.
+    /// Of the event no more is read than is named.
     fn keep(&mut self, seen: &Seen) {
-        let Some(way) = &seen.way else { return };
-        let chain = Chain(way.clone());
-        if !self.chains.contains(&chain) {
-            self.chains.push(chain);
+        if let Some([Step::Field(root), Step::Field(member), ..]) = seen.way.as_deref()
+            && root == "data"
+        {
+            self.members.insert(member.clone());
         }
     }
 
@@ -315,9 +312,7 @@ impl Check<'_> {
                 if !select.test {
                     return seen;
                 }
-                // `has` is asked because the field may not be there; what it is asked of must be.
-                let of_the_envelope = operand.way.as_ref().is_some_and(|way| way.len() < 2);
-                self.keep(if of_the_envelope { &seen } else { &operand });
+                self.keep(&seen);
                 Seen::made()
             }
             Expr::Call(call) => self.call(expr.id, call, depth),

@@ -9,10 +9,11 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use cel::{Context, Env, ExecutionError, Program, Value};
+use cel::{Context, Env, Program, Value};
 
 use super::{
-    check::{self, Chain, Fault, Step},
+    cause::Cause,
+    check::{self, Fault},
     subject::Subject,
 };
 
@@ -23,9 +24,7 @@ pub struct Condition(Arc<Inner>);
 struct Inner {
     text: String,
     program: Program,
-    /// Every way into the event that it names.
-    chains: Vec<Chain>,
-    /// The members of `data` among them.
+    /// The members of `data` that it names.
     members: BTreeSet<String>,
 }
 
@@ -52,26 +51,14 @@ pub enum Failure {
 /// The functions and operators of the language.
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
-/// What an error says of values, at most: they are the callers' and may be long.
-const MESSAGE_CHARS_MAX: usize = 200;
-
 // === impl Condition ===
 
 impl Condition {
     /// Reads `text`: the condition and what to warn of, or everything that is wrong with it.
     pub fn parse(text: &str) -> Result<(Self, Vec<Fault>), Vec<Fault>> {
         let checked = check::check(text)?;
-        let member = |chain: &Chain| match chain.0.as_slice() {
-            [Step::Field(root), Step::Field(member), ..] if root == "data" => Some(member.clone()),
-            _ => None,
-        };
-        let members = checked.chains.iter().filter_map(member).collect();
-        let inner = Inner {
-            text: text.to_owned(),
-            program: checked.program,
-            chains: checked.chains,
-            members,
-        };
+        let inner =
+            Inner { text: text.to_owned(), program: checked.program, members: checked.members };
         Ok((Self(Arc::new(inner)), checked.warnings))
     }
 
@@ -80,72 +67,40 @@ impl Condition {
         &self.0.text
     }
 
-    /// Whether it holds of this event.
+    /// Whether it holds of this event, or why it says neither.
     pub fn holds(&self, subject: &Subject<'_>) -> Result<bool, Failure> {
-        let variables = subject.variables(&self.0.members).ok_or(Failure::NoEvent)?;
-        let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
-        for (name, value) in &variables {
-            context.add_variable_from_value(name.clone(), value.clone());
-        }
-        match self.0.program.execute(&context) {
+        let context = self.context(subject).ok_or(Failure::NoEvent)?;
+        let (program, cause) = (&self.0.program, Cause::within(&context));
+        match program.execute(&context) {
             Ok(Value::Bool(holds)) => Ok(holds),
+            Ok(Value::Null) => match cause.name(program.expression()) {
+                Some(field) => Err(Failure::Null { field }),
+                None => Err(Failure::NotBool),
+            },
             Ok(_) => Err(Failure::NotBool),
-            Err(error) => Err(self.failure(&variables, &error)),
+            Err(_) => Err(cause.failed(program.expression())),
         }
     }
 
-    /// An evaluation says what failed, not where: a null among what the condition names is the
-    /// reason wherever there is one.
-    fn failure(&self, variables: &[(String, Value)], error: &ExecutionError) -> Failure {
-        match self.0.chains.iter().find_map(|chain| chain.null_in(variables)) {
-            Some(field) => Failure::Null { field },
-            None => Failure::Unfit(error.to_string().chars().take(MESSAGE_CHARS_MAX).collect()),
+    /// The same, `None` for any failure: why it fails takes more evaluations.
+    pub(super) fn judges(&self, subject: &Subject<'_>) -> Option<bool> {
+        match self.0.program.execute(&self.context(subject)?) {
+            Ok(Value::Bool(holds)) => Some(holds),
+            _ => None,
         }
+    }
+
+    fn context(&self, subject: &Subject<'_>) -> Option<Context<'static, 'static>> {
+        let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
+        for (name, value) in subject.variables(&self.0.members)? {
+            context.add_variable_from_value(name, value);
+        }
+        Some(context)
     }
 }
 
 impl fmt::Debug for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Condition").field(&self.0.text).finish()
-    }
-}
-
-// === impl Chain ===
-
-impl Chain {
-    /// The first null or gap on the way, by its name.
-    fn null_in(&self, variables: &[(String, Value)]) -> Option<String> {
-        let (Step::Field(root), steps) = self.0.split_first()? else { return None };
-        let (_, value) = variables.iter().find(|(name, _)| name == root)?;
-        null_beyond(value, root.clone(), steps)
-    }
-}
-
-fn null_beyond(value: &Value, name: String, steps: &[Step]) -> Option<String> {
-    if matches!(value, Value::Null) {
-        return Some(name);
-    }
-    let (step, rest) = steps.split_first()?;
-    match (step, value) {
-        (Step::Field(field), Value::Map(map)) => {
-            let key = cel::objects::Key::from(field.as_str());
-            let name = format!("{name}.{field}");
-            match map.map.get(&key) {
-                Some(value) => null_beyond(value, name, rest),
-                None => Some(name),
-            }
-        }
-        (Step::Index(index), Value::List(entries)) => {
-            let name = format!("{name}[{index}]");
-            match entries.get(*index) {
-                Some(value) => null_beyond(value, name, rest),
-                None => Some(name),
-            }
-        }
-        (Step::Each, Value::List(entries)) => {
-            let name = format!("{name}[]");
-            entries.iter().find_map(|entry| null_beyond(entry, name.clone(), rest))
-        }
-        _ => None,
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! Pure: a [`Routes`] is asked with the facts of an event and answers with target names. It
 //! knows nothing of how a target is reached. `condition` is what a route may ask of an event
-//! beyond its source, provider and status, and `check` what is known of it before any event.
+//! beyond its source, provider and status, `check` what is known of it before any event, and `cause`
+//! what was null when it failed.
 
+mod cause;
 mod check;
 mod condition;
 mod schema;
@@ -105,10 +107,10 @@ impl Routes {
         let subject = Subject::new(json);
         let mut chosen = Chosen::default();
         for route in self.0.iter().filter(|route| route.takes(facts)) {
-            match route.when.as_ref().map_or(Ok(true), |when| when.holds(&subject)) {
-                Ok(true) => {}
-                Ok(false) => continue,
-                Err(_) => {
+            match route.when.as_ref().map_or(Some(true), |when| when.judges(&subject)) {
+                Some(true) => {}
+                Some(false) => continue,
+                None => {
                     chosen.failed.push(route.name.clone());
                     continue;
                 }

@@ -246,6 +246,176 @@ fn a_condition_fails_through_a_null_by_the_name_of_its_field() {
     assert_eq!(ask("data.call.status", &event), Err(Failure::NotBool));
 }
 
+/// An event with gaps: fields that are null, lists with a null inside, and fields that are not there.
+fn gappy() -> Value {
+    let mut event = event();
+    for field in ["duration_seconds", "answered_by", "direction", "summary", "recording_url"] {
+        event["data"]["call"][field] = json!(null);
+    }
+    event["data"]["agent"] = json!(null);
+    event["data"]["notes"] = json!(null);
+    event["data"]["call"]["legs"] = json!([
+        {"role": "from", "status": "completed", "status_raw": null, "duration_seconds": 3},
+        {"role": "to", "status": null, "status_raw": "x", "duration_seconds": null},
+    ]);
+    event["data"]["outcomes"] = json!([
+        {"name": null, "reason": "no"}, {"name": "sold", "reason": null},
+    ]);
+    event["data"]["extra"] = json!({
+        "yes": true, "three": 3, "none": null, "also": null, "tags": ["a", null, "b"],
+        "limits": {"x": 1}, "plan": "y", "deep": {"a": {"b": null}}, "rows": [{"x": 1}],
+    });
+    event
+}
+
+#[test]
+fn a_condition_that_fails_names_the_null_at_which_it_failed() {
+    let event = gappy();
+    for (text, named) in [
+        // What was looked at, and did no harm, is not named.
+        ("data.agent != null || data.notes.startsWith('x')", "data.notes"),
+        ("data.agent == null && data.notes.startsWith('x')", "data.notes"),
+        ("data.agent == data.notes && data.extra.none < 1", "data.extra.none"),
+        ("data.extra.none in ['a'] || data.extra.also > 1", "data.extra.also"),
+        ("data.extra.none in data.extra.tags && data.extra.also", "data.extra.also"),
+        ("[data.notes, 1] != [] && data.call.summary.contains('a')", "data.call.summary"),
+        // A side that does not decide.
+        ("!data.extra.yes || data.notes > 1", "data.notes"),
+        ("data.notes > 1 || !data.extra.yes", "data.notes"),
+        ("data.extra.yes && data.notes", "data.notes"),
+        ("data.notes && data.extra.yes", "data.notes"),
+        ("!data.extra.yes || data.extra.none", "data.extra.none"),
+        // Both fail: the first of them.
+        ("data.extra.also > 1 || data.extra.none > 1", "data.extra.also"),
+        ("data.extra.none > 1 && data.extra.also > 1", "data.extra.none"),
+        // The way that was taken.
+        ("data.notes == null ? data.extra.none > 1 : data.notes > 'a'", "data.extra.none"),
+        ("data.notes != null ? data.notes > 'a' : data.extra.none > 1", "data.extra.none"),
+        ("data.extra.none ? data.notes > 'a' : true", "data.extra.none"),
+        ("(data.extra.none > 1) ? data.notes > 'a' : true", "data.extra.none"),
+        ("(data.extra.yes ? data.extra.none : data.notes) > 1", "data.extra.none"),
+        ("(data.extra.yes ? data.extra : data.agent).gone > 1", "data.extra.gone"),
+        // Ways that end too early.
+        ("data.notes == null && data.agent.name == 'Ada'", "data.agent"),
+        ("data.notes == null && data.extra.deep.a.b.c == 1", "data.extra.deep.a.b"),
+        ("data.notes == null && data.extra['deep']['gone'].c == 1", "data.extra.deep.gone"),
+        ("data.notes == null && has(data.agent.name)", "data.agent"),
+        ("data.notes == null && has(data.extra.gone.x)", "data.extra.gone"),
+        ("!has(data.extra.gone) && data.extra.also.gone", "data.extra.also"),
+        ("data.notes == null && data.call.legs[2].role == 'to'", "data.call.legs[2]"),
+        (
+            "data.call.legs[1].status == null && data.call.legs[1].duration_seconds > 1",
+            "data.call.legs[1].duration_seconds",
+        ),
+        ("data.notes == null && data.extra.limits[data.extra.plan] > 1", "data.extra.limits[]"),
+        ("data.notes == null && data.extra.limits[data.extra.none] > 1", "data.extra.none"),
+        // Calls.
+        ("data.notes == null && data.call.summary.matches('a')", "data.call.summary"),
+        ("data.notes == null && 'abc'.contains(data.extra.none)", "data.extra.none"),
+        ("data.notes == null && size(data.extra.none) == 0", "data.extra.none"),
+        ("data.notes == null && data.extra.none.size() == 0", "data.extra.none"),
+        ("size(data.extra.tags) == 3 && data.notes.size() == 0", "data.notes"),
+        ("data.notes == null && int(data.extra.none) == 0", "data.extra.none"),
+        ("data.notes == null && !data.extra.none", "data.extra.none"),
+        ("data.notes == null && -data.extra.none == 0", "data.extra.none"),
+        // Comparisons and sums, either side.
+        ("data.notes == null && 1 < data.extra.none", "data.extra.none"),
+        ("data.notes == null && data.extra.none >= 1", "data.extra.none"),
+        ("data.notes == null && data.extra.three + data.extra.none > 1", "data.extra.none"),
+        ("data.notes == null && 7 - 2 * data.extra.also > 1", "data.extra.also"),
+        ("data.notes == null && data.extra.three % data.extra.also > 1", "data.extra.also"),
+        ("data.notes == null && 'x' in data.extra.none", "data.extra.none"),
+        ("data.notes == null && data.extra.none in {'a': 1}", "data.extra.none"),
+        ("data.notes == null && [data.extra.also, data.extra.none][1] > 1", "data.extra.none"),
+        (
+            "data.notes == null && {'a': data.extra.also, 'b': data.extra.none}.b > 1",
+            "data.extra.none",
+        ),
+        (
+            "data.notes == null && {'a': 1, 'y': data.extra.none}[data.extra.plan] > 1",
+            "data.extra.none",
+        ),
+        ("data.notes == null && {data.extra.none: 1} == {}", "data.extra.none"),
+        // Lists with a null inside.
+        (
+            "data.outcomes.exists(o, o.name == null) && data.outcomes.all(o, o.reason < 'z')",
+            "data.outcomes[].reason",
+        ),
+        (
+            "data.outcomes.all(o, o.name == null || o.reason.contains('x'))",
+            "data.outcomes[].reason",
+        ),
+        (
+            "data.outcomes.exists(o, o.reason != null && o.name.contains('x'))",
+            "data.outcomes[].name",
+        ),
+        (
+            "data.outcomes.exists_one(o, o.name == 'sold' && o.reason.contains('x'))",
+            "data.outcomes[].reason",
+        ),
+        ("data.extra.rows.exists(r, r.x == 1 && r.gone)", "data.extra.rows[].gone"),
+        (
+            "data.call.legs.all(l, l.status_raw == null || l.duration_seconds > 1)",
+            "data.call.legs[].duration_seconds",
+        ),
+        ("data.extra.tags.all(t, t < 'z')", "data.extra.tags[]"),
+        ("data.notes == null && data.extra.none.exists(t, t == 'a')", "data.extra.none"),
+        ("data.notes == null && data.extra.gone.exists(t, t == 'a')", "data.extra.gone"),
+        ("['a', data.extra.none].all(p, p < 'x')", "data.extra.none"),
+        ("['a'].all(p, data.notes == null && data.call.summary.contains(p))", "data.call.summary"),
+        // What is neither true nor false because it is null.
+        ("data.extra.none", "data.extra.none"),
+        ("data.notes == null ? data.extra.also : true", "data.extra.also"),
+    ] {
+        let failure = Failure::Null { field: named.to_owned() };
+        assert_eq!(ask(text, &event), Err(failure), "{text}");
+    }
+}
+
+#[test]
+fn a_null_that_decides_nothing_fails_no_condition() {
+    let event = gappy();
+    for (text, gives) in [
+        ("data.agent == null || data.extra.three < 1", true),
+        ("data.extra.yes || data.notes.startsWith('x')", true),
+        ("data.notes.startsWith('x') || data.extra.yes", true),
+        ("!data.extra.yes && data.notes > 1", false),
+        ("data.notes > 1 && !data.extra.yes", false),
+        ("data.outcomes.exists(o, o.name.contains('so'))", true),
+        ("data.outcomes.all(o, o.name.contains('x'))", false),
+        ("['y', data.extra.also, data.extra.none].all(p, p == null || p < 'x')", false),
+    ] {
+        assert_eq!(ask(text, &event), Ok(gives), "{text}");
+    }
+}
+
+#[test]
+fn a_null_is_not_named_where_a_condition_fails_by_something_else() {
+    let event = gappy();
+    for (text, what) in [
+        ("data.notes == null && data.extra.three.startsWith('x')", "startsWith"),
+        ("data.agent == null && data.call.status > 1", "_>_"),
+        ("data.extra.none == null && int('x') == 1", "int"),
+        ("data.notes == null && 1 / 0 == data.extra.three", "ivision"),
+        ("data.extra.none in data.extra.three", "in"),
+        ("data.notes == null && data.extra.tags[-1] == 'a'", "bounds"),
+        ("data.notes == null && data.extra.limits[1.5] == 1", "1.5"),
+        ("{'a': data.notes}.b == 1 || data.call.summary < 'a'", "No such key"),
+        ("data.outcomes.exists(o, o.name == null && o.reason > 1)", "_>_"),
+        ("['a', data.notes].exists(p, p != null && p > 1)", "_>_"),
+        ("data.notes == null && data.extra.three.exists(t, t == 'a')", "iterable"),
+        ("data.extra.three ? data.notes == null : data.agent == null", "bool"),
+        ("data.notes == null && null < 3", "_<_"),
+    ] {
+        let failed = ask(text, &event);
+        assert!(
+            matches!(&failed, Err(Failure::Unfit(message)) if message.contains(what)),
+            "{text}: {failed:?}"
+        );
+    }
+    assert_eq!(ask("data.notes == null ? data.call.status : true", &event), Err(Failure::NotBool));
+}
+
 #[test]
 fn a_number_that_no_condition_names_harms_none() {
     let mut text = event().to_string();
