@@ -141,14 +141,14 @@ async fn show(connection: &Connection, id: &str) -> Result<Exit, Exit> {
     Ok(print(&text))
 }
 
-/// Line by line; Ctrl-C is heard between two. A file is written under a name of its own beside
+/// Line by line; Ctrl-C is heard between two, and between two pages. A file is written under a name of its own beside
 /// `out` and renamed at the end: under its own name there is the whole export, or nothing.
 async fn export(address: &Address, picked: &Picked, out: Option<&Path>) -> Result<Exit, Exit> {
     let peer = address.open(Need::Read).await?;
     let mut draft = out.map(Draft::beside).transpose()?;
     let mut cursor = String::new();
     let mut steps = Steps::new("exported", None, None, false);
-    'pages: loop {
+    'pages: while steps.next().await.is_some() {
         let query = picked.query(&[]);
         let page = peer.get(&format!("/dead-letters{query}&limit={PAGE_ROWS_MAX}{cursor}")).await?;
         for letter in page["dead_letters"].as_array().into_iter().flatten() {

@@ -12,8 +12,8 @@ use rustix::{pty, termios};
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Process, Reply, Target, within},
-    operator::{err, out, run},
+    harness::{Process, Reply, Target, eventually, within},
+    operator::{begun, ctrl_c, ended, err, out, run},
 };
 
 /// Whoever is asked the questions of a verb, and gives these answers one after the other.
@@ -130,6 +130,31 @@ async fn what_is_refused_before_its_first_step_says_only_why() {
         assert_eq!(err(&refused), "error: the store takes nothing now\n", "{verb:?}");
         assert_eq!(out(&refused), "", "{verb:?}");
     }
+}
+
+#[tokio::test]
+async fn ctrl_c_in_an_export_is_heard_while_page_after_page_finds_none() {
+    let pages = Target::scripted(|nth, asked| {
+        if asked.path == "/healthz" {
+            return Reply::status(200);
+        }
+        let page = json!({ "dead_letters": [], "next": nth.to_string() });
+        Reply::Answer(200, Vec::new(), page.to_string().into())
+    })
+    .await;
+    let url = pages.url().trim_end_matches("/events").to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    let export = ["dead", "export", "--url", &url, "--out", "dead.jsonl"];
+
+    let endless = begun(folder.path(), &export);
+    eventually("its first pages", || async { pages.got().len() > 3 }).await;
+    ctrl_c(&endless).await;
+    let stopped = ended(endless).await;
+
+    assert_eq!(stopped.status.code(), Some(130), "{}", err(&stopped));
+    let said = "interrupted: dead.jsonl is not written; run the same command again\n";
+    assert_eq!(err(&stopped), said);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 /// A terminal of 80 columns: what is shown on it, and where a command writes.

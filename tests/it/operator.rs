@@ -100,14 +100,14 @@ async fn a_redrive_says_first_what_it_would_do_and_then_does_that() {
 }
 
 /// A command at work.
-fn begun(folder: &Path, arguments: &[&str]) -> Child {
+pub(crate) fn begun(folder: &Path, arguments: &[&str]) -> Child {
     let mut command = Process::command();
     command.args(arguments).current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().unwrap()
 }
 
 /// Ctrl-C; returns once the command has it.
-async fn ctrl_c(command: &Child) {
+pub(crate) async fn ctrl_c(command: &Child) {
     let id = i32::try_from(command.id().unwrap()).unwrap();
     let pid = rustix::process::Pid::from_raw(id).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
@@ -118,7 +118,7 @@ async fn ctrl_c(command: &Child) {
     .await;
 }
 
-async fn ended(command: Child) -> Output {
+pub(crate) async fn ended(command: Child) -> Output {
     within("the command's end", command.wait_with_output()).await.unwrap()
 }
 
