@@ -1,6 +1,7 @@
 //! `hookswitch dead`: what no target took, and what becomes of it.
 
 use std::{
+    fmt,
     io::{BufWriter, ErrorKind, Write as _},
     path::{Path, PathBuf},
 };
@@ -196,15 +197,16 @@ impl Draft {
         }
         // A bare name has an empty parent.
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
         let file = tempfile::Builder::new()
             .prefix(".hookswitch-export-")
-            .tempfile_in(folder.unwrap_or(Path::new(".")))
-            .map_err(|error| unwritable(&path, &error))?;
+            .tempfile_in(folder)
+            .map_err(|error| unwritable(&path, no_file_in(folder, &error)))?;
         Ok(Self { path, file: BufWriter::new(file) })
     }
 
     fn write(&mut self, line: &str) -> Result<(), Exit> {
-        self.file.write_all(line.as_bytes()).map_err(|error| unwritable(&self.path, &error))
+        self.file.write_all(line.as_bytes()).map_err(|error| unwritable(&self.path, told(&error)))
     }
 
     /// Gives it its name, unless something has taken it meanwhile.
@@ -212,11 +214,11 @@ impl Draft {
         let Self { path, file } = self;
         let whole = file.into_inner().map_err(std::io::IntoInnerError::into_error);
         let whole = whole.and_then(|file| file.as_file().sync_all().map(|()| file));
-        let whole = whole.map_err(|error| unwritable(&path, &error))?;
+        let whole = whole.map_err(|error| unwritable(&path, told(&error)))?;
         match whole.persist_noclobber(&path) {
             Ok(_) => Ok(()),
             Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Err(is_there(&path)),
-            Err(error) => Err(unwritable(&path, &error.error)),
+            Err(error) => Err(unwritable(&path, told(&error.error))),
         }
     }
 }
@@ -226,9 +228,30 @@ fn is_there(path: &Path) -> Exit {
     Exit::Exists
 }
 
-fn unwritable(path: &Path, error: &std::io::Error) -> Exit {
-    eprintln!("error: {} cannot be written: {error}", path.display());
+fn unwritable(path: &Path, why: impl fmt::Display) -> Exit {
+    eprintln!("error: {} cannot be written: {why}", path.display());
     Exit::Failed
+}
+
+/// Why no file can be made in the folder, and what helps.
+fn no_file_in(folder: &Path, error: &std::io::Error) -> String {
+    let name = folder.display();
+    match error.kind() {
+        ErrorKind::NotFound => format!("there is no folder {name}; make it, or name another"),
+        ErrorKind::NotADirectory => format!("{name} is no folder; name another"),
+        ErrorKind::PermissionDenied => {
+            format!("this user may not write in the folder {name}; name another")
+        }
+        _ => told(error),
+    }
+}
+
+/// What went wrong, without the name of the draft, which nobody has given.
+fn told(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(_) => error.to_string(),
+        None => error.kind().to_string(),
+    }
 }
 
 // === impl Choice ===

@@ -157,6 +157,26 @@ async fn ctrl_c_in_an_export_is_heard_while_page_after_page_finds_none() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
+#[tokio::test]
+async fn an_export_that_cannot_be_written_names_the_path_as_it_was_given_and_a_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("notes"), "").unwrap();
+    for (path, says) in [
+        ("lists/dead.jsonl", "there is no folder lists; make it, or name another"),
+        ("notes/dead.jsonl", "notes is no folder; name another"),
+    ] {
+        let (relay, url) = answering(&[]).await;
+
+        let export = ["dead", "export", "--url", &url, "--out", path];
+        let refused = run(folder.path(), &export).await;
+
+        assert_eq!(refused.status.code(), Some(1), "{}", err(&refused));
+        assert_eq!(err(&refused), format!("error: {path} cannot be written: {says}\n"));
+        assert!(relay.got().iter().all(|asked| asked.path == "/healthz"), "nothing was asked");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
 /// A terminal of 80 columns: what is shown on it, and where a command writes.
 fn terminal() -> (File, File) {
     let flags = pty::OpenptFlags::RDWR | pty::OpenptFlags::NOCTTY;
