@@ -14,6 +14,7 @@ use http::{HeaderMap, Request, Response, StatusCode, header::HOST};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, client, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use serde_json::{Map, Value, json};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot},
@@ -30,8 +31,12 @@ use crate::cli::{
 
 /// Show the whole road once: relay and receiver on free ports, one callback, what arrives.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  hookswitch demo")]
+#[command(after_help = "Examples:\n  hookswitch demo\n  \
+        hookswitch demo --json | jq '.calls[].event'")]
 pub(super) struct Arguments {
+    /// Print one JSON document: each callback with its ack, delivery and event.
+    #[arg(long)]
+    json: bool,
     /// Make the receiver refuse what it gets.
     #[arg(long, hide = true)]
     refuse: bool,
@@ -46,13 +51,18 @@ struct Received {
     answered: StatusCode,
 }
 
+/// What is shown: as text at once, or as one document at the end.
+struct Shown {
+    json: bool,
+    calls: Vec<Value>,
+}
+
 /// What went wrong, in a sentence.
 type Trouble = String;
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
-    let refuse = arguments.refuse;
-    block_on(async move {
-        match play(refuse).await {
+    block_on(async {
+        match play(arguments).await {
             Ok(exit) => exit,
             Err(trouble) => {
                 eprintln!("error: {trouble}");
@@ -62,13 +72,13 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     })
 }
 
-async fn play(refuse: bool) -> Result<Exit, Trouble> {
+async fn play(arguments: &Arguments) -> Result<Exit, Trouble> {
     let folder = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
     let listener = TcpListener::bind(LOOPBACK).await.map_err(|error| error.to_string())?;
     let receiver = listener.local_addr().map_err(|error| error.to_string())?;
     let (got, mut received) = mpsc::channel(16);
     let mut tasks = JoinSet::new();
-    tasks.spawn(receive(listener, got, refuse));
+    tasks.spawn(receive(listener, got, arguments.refuse));
 
     let store = folder.path().join("demo.db");
     let text = configuration(receiver, &store.display().to_string());
@@ -83,48 +93,104 @@ async fn play(refuse: bool) -> Result<Exit, Trouble> {
     let mut running = JoinSet::new();
     running.spawn(relay.run(async move { stopped.await.unwrap_or_default() }));
 
-    introduce(addresses, receiver);
-    let shown = show(addresses, &mut received).await;
+    let mut shown = Shown { json: arguments.json, calls: Vec::new() };
+    let relay = format!("http://{}", addresses.callbacks);
+    let receiver = format!("http://{receiver}");
+    shown.say(&format!("A relay listens on {relay}, a receiver on {receiver}.\n\n"));
+    let outcome = show(addresses, &mut received, &mut shown).await;
+    if shown.json {
+        let (calls, complete) = (shown.calls, outcome.is_ok());
+        let document =
+            json!({ "relay": relay, "receiver": receiver, "calls": calls, "complete": complete });
+        print(&format!("{document}\n"));
+    }
     // The relay ends when it is told to or when nobody is left who could tell it.
     drop(stop);
     for ended in running.join_all().await {
         ended.map_err(|error| error.to_string())?;
     }
-    shown
-}
-
-fn introduce(addresses: Addresses, receiver: SocketAddr) {
-    print(&format!(
-        "A relay listens on http://{}, a receiver on http://{receiver}.\n\n",
-        addresses.callbacks
-    ));
+    outcome
 }
 
 /// Sends each provider's callback and waits for what the receiver gets of it.
 async fn show(
     addresses: Addresses,
     received: &mut mpsc::Receiver<Received>,
+    shown: &mut Shown,
 ) -> Result<Exit, Trouble> {
     for (number, sample) in (1..).zip(sample::all()) {
         let name = sample.provider;
-        print(&format!("{number}. {name} calls back:\n\n{}\n", curl(addresses.callbacks, &sample)));
+        shown.say(&format!(
+            "{number}. {name} calls back:\n\n{}\n",
+            curl(addresses.callbacks, &sample)
+        ));
         let (status, body) = post(addresses.callbacks, &sample).await?;
-        print(&format!("   The relay has it on disk and acks: {status} {body}\n"));
+        shown.say(&format!("   The relay has it on disk and acks: {status} {body}\n"));
+        shown.calls.push(acked(addresses.callbacks, &sample, status, &body));
         if status != StatusCode::OK {
             return Err(format!("the relay did not ack the callback of {name}"));
         }
         let Ok(Some(got)) = tokio::time::timeout(PATIENCE, received.recv()).await else {
             return Err(format!("nothing reached the receiver within {} s", PATIENCE.as_secs()));
         };
+        let event = event_of(&got)?;
         // One whole, then what differs.
-        let shown = if number == 1 { told(&got)? } else { summed_up(&got)? };
-        print(&format!("   The receiver gets:\n\n{shown}\n"));
+        let text = if number == 1 { told(&got, &event)? } else { summed_up(&event)? };
+        shown.say(&format!("   The receiver gets:\n\n{text}\n"));
+        if let Some(call) = shown.calls.last_mut() {
+            call["delivery"] = delivery(&got);
+            call["event"] = event;
+        }
         if !got.answered.is_success() {
             return Err(format!("the receiver refused the event with {}", got.answered));
         }
-        print(&format!("   The receiver answers {}: delivered.\n\n", got.answered));
+        shown.say(&format!("   The receiver answers {}: delivered.\n\n", got.answered));
     }
     Ok(Exit::Done)
+}
+
+// === impl Shown ===
+
+impl Shown {
+    fn say(&self, text: &str) {
+        if !self.json {
+            print(text);
+        }
+    }
+}
+
+/// A callback and its ack, for scripts; what the receiver gets of it is still missing.
+fn acked(relay: SocketAddr, sample: &Sample, status: StatusCode, body: &str) -> Value {
+    let headers: Map<String, Value> =
+        sample.headers.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+    let url = format!("http://{relay}/hooks/{}", sample.path);
+    let body: Value = serde_json::from_str(body).unwrap_or_else(|_| json!(body));
+    json!({
+        "provider": sample.provider,
+        "callback": { "method": "POST", "url": url, "headers": headers, "body": sample.body },
+        "ack": { "status": status.as_u16(), "body": body },
+        "delivery": null,
+        "event": null,
+    })
+}
+
+/// A delivery for scripts, but for the event that is its body.
+fn delivery(got: &Received) -> Value {
+    let headers: Map<String, Value> = got
+        .head
+        .iter()
+        .map(|(name, value)| (name.to_string(), json!(String::from_utf8_lossy(value.as_bytes()))))
+        .collect();
+    json!({
+        "method": "POST",
+        "path": got.path,
+        "headers": headers,
+        "answered": got.answered.as_u16(),
+    })
+}
+
+fn event_of(got: &Received) -> Result<Value, Trouble> {
+    serde_json::from_slice(&got.body).map_err(|error| format!("the receiver got no JSON: {error}"))
 }
 
 /// The callback as a command that a reader can repeat.
@@ -164,11 +230,9 @@ async fn post(to: SocketAddr, sample: &Sample) -> Result<(StatusCode, String), T
 }
 
 /// What tells one provider's event from another's, in a few lines.
-fn summed_up(got: &Received) -> Result<String, Trouble> {
-    let event: serde_json::Value = serde_json::from_slice(&got.body)
-        .map_err(|error| format!("the receiver got no JSON: {error}"))?;
+fn summed_up(event: &Value) -> Result<String, Trouble> {
     let at = |pointer: &str| event.pointer(pointer).cloned().unwrap_or_default();
-    let shown = serde_json::json!({
+    let shown = json!({
         "type": at("/type"),
         "source": at("/source"),
         "time": at("/time"),
@@ -186,15 +250,13 @@ fn summed_up(got: &Received) -> Result<String, Trouble> {
 }
 
 /// A delivery as text: its own headers, then the event, indented.
-fn told(got: &Received) -> Result<String, Trouble> {
-    let event: serde_json::Value = serde_json::from_slice(&got.body)
-        .map_err(|error| format!("the receiver got no JSON: {error}"))?;
+fn told(got: &Received, event: &Value) -> Result<String, Trouble> {
     let mut text = format!("POST {}\n", got.path);
     for (name, value) in &got.head {
         let value = String::from_utf8_lossy(value.as_bytes());
         writeln!(text, "{name}: {value}").map_err(|error| error.to_string())?;
     }
-    let pretty = serde_json::to_string_pretty(&event).map_err(|error| error.to_string())?;
+    let pretty = serde_json::to_string_pretty(event).map_err(|error| error.to_string())?;
     Ok(indented(&format!("{text}\n{pretty}\n")))
 }
 

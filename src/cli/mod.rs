@@ -173,11 +173,10 @@ mod tests {
 
     use super::*;
 
-    /// Verbs that say in one form only what they say: a log, a show, bytes as they came, JSON
-    /// already, a script.
+    /// Verbs that say in one form only what they say: a log, bytes as they came, JSON already,
+    /// a script.
     const WITHOUT_JSON: &[&str] = &[
         "hookswitch serve",
-        "hookswitch demo",
         "hookswitch events raw",
         "hookswitch dead export",
         "hookswitch schema",

@@ -2,6 +2,7 @@
 
 use std::{fs, net::TcpListener, path::Path, process::Output};
 
+use serde_json::Value;
 use tempfile::tempdir;
 
 use crate::harness::{Process, Setup, client, within, write_config};
@@ -59,6 +60,50 @@ async fn the_demo_fails_when_its_receiver_refuses() {
 
     assert_eq!(demo.status.code(), Some(1), "{}", out(&demo));
     assert!(err(&demo).contains("the receiver refused the event with 500"), "{}", err(&demo));
+}
+
+#[tokio::test]
+async fn the_demo_tells_scripts_of_each_callback_its_ack_delivery_and_event() {
+    let folder = tempdir().unwrap();
+
+    let demo = run(&["demo", "--json"], folder.path()).await;
+
+    assert_eq!(demo.status.code(), Some(0), "{}", err(&demo));
+    let shown: Value = serde_json::from_str(&out(&demo)).unwrap();
+    assert_eq!(shown["complete"], true);
+    let calls = shown["calls"].as_array().unwrap();
+    let providers: Vec<&str> =
+        calls.iter().map(|call| call["provider"].as_str().unwrap()).collect();
+    assert_eq!(providers, ["11x", "plum", "synthflow", "mobtexting", "clouddial"]);
+    for call in calls {
+        let (provider, event) = (&call["provider"], &call["event"]);
+        assert_eq!(event["source"], format!("/sources/{}", provider.as_str().unwrap()));
+        assert_eq!(event["type"], "call.completed", "{provider}");
+        let url = call["callback"]["url"].as_str().unwrap();
+        assert!(url.starts_with(shown["relay"].as_str().unwrap()), "{url}");
+        assert!(!call["callback"]["body"].as_str().unwrap().is_empty(), "{provider}");
+        assert_eq!(
+            (&call["ack"]["status"], &call["ack"]["body"]["id"]),
+            (&200.into(), &event["id"])
+        );
+        let delivery = &call["delivery"];
+        assert_eq!(
+            (&delivery["method"], &delivery["path"]),
+            (&"POST".into(), &"/call-events".into())
+        );
+        assert_eq!(delivery["headers"]["webhook-id"], event["id"]);
+        let signature = delivery["headers"]["webhook-signature"].as_str().unwrap();
+        assert!(signature.starts_with("v1,"), "{signature}");
+        assert_eq!(delivery["answered"], 200, "{provider}");
+    }
+
+    let refused = run(&["demo", "--refuse", "--json"], folder.path()).await;
+
+    assert_eq!(refused.status.code(), Some(1), "{}", err(&refused));
+    assert_eq!(err(&refused), err(&run(&["demo", "--refuse"], folder.path()).await));
+    let shown: Value = serde_json::from_str(&out(&refused)).unwrap();
+    assert_eq!((&shown["complete"], shown["calls"].as_array().unwrap().len()), (&false.into(), 1));
+    assert_eq!(shown["calls"][0]["delivery"]["answered"], 500);
 }
 
 // --- what does not start, and why ---
@@ -258,7 +303,7 @@ async fn check_reports_problems_as_json_for_scripts() {
     let check = run(&["check", "--json"], folder.path()).await;
 
     assert_eq!(check.status.code(), Some(78));
-    let report: serde_json::Value = serde_json::from_str(&out(&check)).unwrap();
+    let report: Value = serde_json::from_str(&out(&check)).unwrap();
     assert_eq!(report["ok"], false);
     let problems = report["problems"].as_array().unwrap();
     let unknown = problems.iter().find(|problem| problem["place"]["line"] == 2).unwrap();
@@ -324,7 +369,7 @@ async fn check_connects_to_targets_and_says_which_cannot_be_reached_and_why() {
     assert!(!said.contains("target there"), "{said}");
     assert!(said.contains("is refused: deny_networks has"), "{said}");
     assert!(said.contains("refused (os error"), "{said}");
-    let report: serde_json::Value = serde_json::from_str(&out(&json)).unwrap();
+    let report: Value = serde_json::from_str(&out(&json)).unwrap();
     assert_eq!(report["ok"], true);
     let problems = report["problems"].as_array().unwrap();
     let gone = problems.iter().find(|problem| problem["table"] == "targets.gone").unwrap();
@@ -399,7 +444,7 @@ async fn a_problem_of_what_a_table_names_has_its_place_however_the_heading_is_wr
     let json = run(&["check", "--json"], folder.path()).await;
     let check = run(&["check"], folder.path()).await;
 
-    let report: serde_json::Value = serde_json::from_str(&out(&json)).unwrap();
+    let report: Value = serde_json::from_str(&out(&json)).unwrap();
     for (table, heading) in [("targets.a", "[ targets.\"a\" ]"), ("targets.b", "[targets.'b']")] {
         let line = text.lines().position(|line| line.starts_with(heading)).unwrap() + 1;
         let problems = report["problems"].as_array().unwrap();
@@ -415,7 +460,7 @@ async fn the_event_schema_is_printed_as_json() {
 
     let printed = run(&["schema", "event"], folder.path()).await;
 
-    let schema: serde_json::Value = serde_json::from_str(&out(&printed)).unwrap();
+    let schema: Value = serde_json::from_str(&out(&printed)).unwrap();
     assert_eq!(schema["$id"], "urn:hookswitch:call-event:1");
 }
 
