@@ -29,7 +29,8 @@ pub struct Controls {
     pub reload: Option<Reload>,
     /// Reads a stored callback again, with the sources and routes of now.
     pub reread: Option<Reread>,
-    /// Counts an event that was read again and that the route of this name could not judge.
+    /// Counts an event that the route of this name could not judge when it was read again, and that
+    /// was not marked with it.
     pub route_failed: Option<RouteFailed>,
     /// relay.toml as it is in force, without secrets.
     pub configuration: Option<Configuration>,

@@ -337,6 +337,7 @@ const FACTS: &[Column] = &[
     ("received", "/received_at"),
     ("state", "/state"),
     ("reason", "/reason"),
+    ("failed routes", "/failed_routes"),
     ("method", "/request/method"),
     ("query", "/request/query"),
     ("type", "/request/content_type"),

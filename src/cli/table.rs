@@ -38,6 +38,10 @@ pub(super) fn shown(value: Option<&Value>) -> String {
         Some(Value::String(text)) => to_the_second(text),
         Some(Value::Bool(true)) => "yes".to_owned(),
         Some(Value::Bool(false)) => "no".to_owned(),
+        Some(Value::Array(entries)) if entries.is_empty() => "-".to_owned(),
+        Some(Value::Array(entries)) => {
+            entries.iter().map(|entry| shown(Some(entry))).collect::<Vec<_>>().join(", ")
+        }
         Some(other) => other.to_string(),
     }
 }

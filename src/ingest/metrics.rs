@@ -59,8 +59,8 @@ impl IngestMetrics {
             ),
             route_errors: metrics.counters(
                 "route_errors_total",
-                "Events on which a route's condition failed as they came in or were released; the \
-                 route did not take them.",
+                "Events on which a route's condition failed as they came in or were released, each \
+                 once; the route did not take them.",
                 &["route"],
             ),
             in_flight: metrics

@@ -144,7 +144,7 @@ impl Handle {
     }
 
     /// Counts an event that went down its routes later than it came in, and that this route could
-    /// not judge.
+    /// not judge then for the first time.
     pub fn route_failed(&self, route: &str) {
         self.metrics.route_failed(route);
     }

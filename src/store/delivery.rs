@@ -215,6 +215,8 @@ pub struct StoredEvent {
     pub request: StoredRequest,
     /// The normalised event; absent while quarantined.
     pub json: Option<Bytes>,
+    /// The routes whose condition failed on it.
+    pub failed_routes: Vec<String>,
 }
 
 /// Counts kept in the same commits as what they count.

@@ -585,11 +585,46 @@ async fn events_on_which_a_route_failed_are_listed_and_sent_again() {
     let again =
         asked(&folder, &["replay", "--failed-route", "by seats", "--to", "crm", "--json"]).await;
 
-    let ids: Vec<_> = listed["events"].as_array().unwrap().iter().map(|it| &it["id"]).collect();
-    assert!(ids.contains(&&json!(id)), "{listed}");
+    let listed = listed["events"].as_array().unwrap();
+    let ids: Vec<_> = listed.iter().map(|it| &it["id"]).collect();
+    assert!(ids.contains(&&json!(id)), "{listed:?}");
+    assert!(listed.iter().all(|it| it["failed_routes"] == json!(["by seats"])), "{listed:?}");
     assert_eq!(again["deliveries"], ids.len());
+    let shown = out(&run(&folder, &["events", "show", &id]).await);
+    assert!(
+        shown.lines().any(|line| line.starts_with("failed routes") && line.ends_with("by seats"))
+    );
     let got = crm.received(ids.len()).await;
     assert!(got.iter().any(|got| got.id() == id));
+    relay.kill().await;
+}
+
+#[tokio::test]
+async fn an_event_counts_once_for_a_route_that_fails_on_it_again() {
+    let crm = Target::answering(200).await;
+    let route =
+        |name: &str, when: &str| format!("[[routes]]\nname = \"{name}\"\nto = [\"crm\"]\n{when}\n");
+    let setup = Setup::new()
+        .table(&format!("[targets.crm]\nurl = \"{}\"", crm.url()))
+        .table(&route("by seats", "when = \"data.extracted.seats > 10\""));
+    let folder = setup.folder();
+    let relay = Process::serve(&write_config(&folder, &setup.text())).await;
+    let url = format!("http://{}/hooks/calls", relay.callbacks);
+    let id = post(&url, &callback("call.a")).await.id();
+
+    let more = route("by desk", "when = \"data.extracted.desk > 10\"") + &route("all", "");
+    write_config(&folder, &format!("{}\n{more}", setup.text()));
+    assert!(run(&folder, &["reload"]).await.status.success());
+    let released = asked(&folder, &["events", "redrive", "--unrouted", "--json"]).await;
+    let shown = asked(&folder, &["events", "show", &id, "--json"]).await;
+
+    assert_eq!(released, json!({ "released": 1, "kept": [] }));
+    assert_eq!(shown["failed_routes"], json!(["by seats", "by desk"]));
+    let page = client().get(format!("http://{}/metrics", relay.admin)).send().await.unwrap();
+    let page = Page::parse(&page.text().await.unwrap());
+    for route in ["by seats", "by desk"] {
+        assert_eq!(page.get("hookswitch_route_errors_total", &[("route", route)]), 1.0, "{route}");
+    }
     relay.kill().await;
 }
 

@@ -42,6 +42,7 @@ fn stored(source: &str, reason: &str, body: &str) -> StoredEvent {
             body: Bytes::from(body.to_owned()),
         },
         json: None,
+        failed_routes: Vec::new(),
     }
 }
 

@@ -225,7 +225,7 @@ pub(super) async fn release_event(
     let event = desk.store.event(id.event()?).await?;
     let event = event.ok_or_else(|| Problem::not_found("no event has this id"))?;
     let targets = match read_again(&desk, &event, trust(order.unverified))? {
-        Ok(admission) => release(&desk, admission).await?,
+        Ok(admission) => release(&desk, &event, admission).await?,
         Err(why) => Err(why),
     };
     let targets = targets
@@ -275,7 +275,7 @@ pub(super) async fn redrive_quarantine(
             Ok(admission) if order.unrouted && !goes_anywhere(&admission.fate) => {
                 Err("no route takes it".to_owned())
             }
-            Ok(admission) if !order.dry_run => release(&desk, admission).await?.map(drop),
+            Ok(admission) if !order.dry_run => release(&desk, &event, admission).await?.map(drop),
             Ok(_) => Ok(()),
             Err(why) => Err(why),
         };
@@ -351,9 +351,11 @@ fn read_again(
     })
 }
 
-/// The targets an event goes to now; or why it stays as it is, in a sentence.
+/// The targets an event goes to now; or why it stays as it is, in a sentence. A route that could
+/// not judge it is counted once for it, when it is first marked.
 async fn release(
     desk: &Desk,
+    event: &StoredEvent,
     admission: Admission,
 ) -> Result<Result<Vec<String>, String>, Problem> {
     let (targets, failed_routes) = match &admission.fate {
@@ -367,7 +369,7 @@ async fn release(
         return Ok(Err("it does not wait to be read".to_owned()));
     }
     if let Some(route_failed) = &desk.controls.route_failed {
-        for route in &failed_routes {
+        for route in failed_routes.iter().filter(|route| !event.failed_routes.contains(route)) {
             route_failed(route);
         }
     }

@@ -85,6 +85,8 @@ pub(super) struct Event {
     from: Option<String>,
     /// E.164, or as the provider sent it.
     to: Option<String>,
+    /// The routes whose condition failed on it: they did not take it.
+    failed_routes: Vec<String>,
 }
 
 /// One event with everything but its bytes.
@@ -103,6 +105,8 @@ pub(super) struct EventDetail {
     /// The normalised event as targets receive it; null while quarantined.
     #[schema(value_type = Option<Object>)]
     event: Option<Box<RawValue>>,
+    /// The routes whose condition failed on it: they did not take it.
+    failed_routes: Vec<String>,
     deliveries: Vec<Delivery>,
 }
 
@@ -328,6 +332,7 @@ impl From<EventSummary> for Event {
             reference,
             from,
             to,
+            failed_routes: event.failed_routes,
         }
     }
 }
@@ -349,6 +354,7 @@ impl EventDetail {
                 body_bytes: event.request.body.len(),
             },
             event: json.and_then(|json| RawValue::from_string(json).ok()),
+            failed_routes: event.failed_routes,
             deliveries: deliveries.into_iter().map(Delivery::from).collect(),
         }
     }

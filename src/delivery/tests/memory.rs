@@ -294,6 +294,7 @@ impl Store for Memory {
                 body: Bytes::from_static(b"CallSid=c1"),
             },
             json: Some(row.json),
+            failed_routes: Vec::new(),
         });
         Box::pin(async { Ok(event) })
     }

@@ -1148,6 +1148,8 @@ pub(crate) async fn events_are_listed_by_what_is_asked_of_them(backend: &dyn Bac
     facts.status = Status::Busy;
     facts.call_id = Some("call-2".to_owned());
     let busy = commit(&*store, busy).await.id();
+    let marked = store.event(busy).await.unwrap().unwrap().failed_routes;
+    assert_eq!(marked, ["sales results", "all"]);
 
     let any = EventFilter::default;
     let cases: [(EventFilter, &[EventId]); 10] = [

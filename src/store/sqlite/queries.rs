@@ -208,7 +208,7 @@ pub(super) fn event(connection: &Connection, id: EventId) -> rusqlite::Result<Op
     connection
         .prepare_cached(
             "SELECT s.name, e.provider, e.received_at, e.state, e.reason, e.json, \
-             r.method, r.query, r.content_type, r.body \
+             r.method, r.query, r.content_type, r.body, e.failed_routes \
              FROM events e JOIN sources s ON s.id = e.source JOIN requests r ON r.seq = e.seq \
              WHERE e.id = ?1",
         )?
@@ -227,6 +227,7 @@ pub(super) fn event(connection: &Connection, id: EventId) -> rusqlite::Result<Op
                     content_type: row.get(8)?,
                     body: Bytes::copy_from_slice(row.get_ref(9)?.as_blob()?),
                 },
+                failed_routes: routes(row, 10)?,
             })
         })
         .optional()
@@ -379,11 +380,13 @@ pub(super) fn summary(row: &Row<'_>) -> rusqlite::Result<EventSummary> {
         state: event_state(row, 5)?,
         reason: row.get(6)?,
         facts,
-        failed_routes: row
-            .get::<_, Option<String>>(12)?
-            .map(|names| names.split('\n').map(str::to_owned).collect())
-            .unwrap_or_default(),
+        failed_routes: routes(row, 12)?,
     })
+}
+
+fn routes(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<String>> {
+    let names: Option<String> = row.get(column)?;
+    Ok(names.map(|names| names.split('\n').map(str::to_owned).collect()).unwrap_or_default())
 }
 
 fn event_id(row: &Row<'_>, column: usize) -> rusqlite::Result<EventId> {
