@@ -104,6 +104,8 @@ async fn kill_9_at_any_moment_loses_no_acked_event() {
         tried += 1;
         assert!(tried <= rounds * 5, "only {counted} of {tried} kills met work on both halves");
         let relay = Process::serve(&config).await;
+        // What a kill left in the file balances, before anything more is done.
+        relay.metrics().await.assert_balanced(&["calls"], &["crm"]);
         let url = format!("http://{}/hooks/calls", relay.callbacks);
         let by_ack = fastrand::bool();
         ledger.fuse.store(if by_ack { fastrand::i64(50..500) } else { -1 }, Ordering::SeqCst);
@@ -146,6 +148,12 @@ async fn kill_9_at_any_moment_loses_no_acked_event() {
         acked.len(),
         missing()
     );
+    let page = relay.metrics().await;
+    page.assert_balanced(&["calls"], &["crm"]);
+    let accepted = page.get("hookswitch_events_accepted_total", &[("source", "calls")]);
+    let enqueued = page.get("hookswitch_deliveries_enqueued_total", &[("target", "crm")]);
+    assert_eq!(accepted, enqueued, "every event was routed to its one target");
+    assert!(accepted >= f64::from(u32::try_from(acked.len()).unwrap()), "{accepted} accepted");
     eprintln!(
         "{counted} rounds of {tried} kills counted; all {} acked events arrived",
         acked.len()

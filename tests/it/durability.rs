@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use serde_json::json;
 use tokio::process::Command;
 
 use crate::harness::{Process, Setup, callback, post, write_config};
@@ -55,7 +56,7 @@ fn milestones(
     });
     let acked = calls.iter().position(|call| {
         matches!(call.name.as_str(), "write" | "writev" | "sendto" | "sendmsg")
-            && call.arguments.contains("HTTP/1.1 200")
+            && call.arguments.contains("HTTP/1.1 202")
             && call.arguments.contains(id)
     });
     (written, synced, acked)
@@ -93,7 +94,7 @@ async fn between_the_write_of_an_event_and_its_ack_there_is_a_sync() {
         eprintln!("not run: strace is not installed (apt-get install strace)");
         return;
     }
-    let setup = Setup::new();
+    let setup = Setup::new().also("ack = 202");
     let config = write_config(&setup.folder(), &setup.text());
     let trace = setup.folder().join("trace");
     let relay = traced(&config, &trace).await;
@@ -103,6 +104,16 @@ async fn between_the_write_of_an_event_and_its_ack_there_is_a_sync() {
         let marker = format!("marker-{call}-of-this-call");
         acked.push((post(&url, &callback(&marker)).await.id(), marker));
     }
+    // Many at once, which share commits: every third cannot be read, and each comes twice.
+    let mut sending = tokio::task::JoinSet::new();
+    for call in 0..60 {
+        let (url, marker) = (url.clone(), format!("marker-{}-of-many-at-once", call / 2));
+        sending.spawn(async move {
+            let body = if call / 2 % 3 == 0 { json!([marker]) } else { callback(&marker) };
+            (post(&url, &body).await.id(), marker)
+        });
+    }
+    acked.extend(sending.join_all().await);
     relay.terminate().await;
 
     let calls = calls(&fs::read_to_string(trace).unwrap());

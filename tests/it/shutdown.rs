@@ -84,6 +84,28 @@ async fn a_target_that_never_answers_does_not_hold_the_stop_beyond_the_grace_tim
 }
 
 #[tokio::test]
+async fn a_second_sigterm_ends_the_relay_at_once_and_loses_nothing() {
+    let silent = Target::scripted(|_, _| Reply::Silence).await;
+    let setup =
+        Setup::new().server("shutdown_grace = \"1h\"").target("crm", &silent, "timeout = \"1h\"");
+    let config = write_config(&setup.folder(), &setup.text());
+    let mut relay = Process::serve(&config).await;
+    let url = format!("http://{}/hooks/calls", relay.callbacks);
+    let ack = post(&url, &callback("call.1")).await;
+    silent.received(1).await;
+
+    relay.begin_stop().await;
+    let (status, log) = relay.terminate().await;
+
+    assert_eq!(status.code(), Some(1), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("a second signal")), "{log:#?}");
+    let again = Target::answering(200).await;
+    let restarted = setup.start_text(&setup.text().replace(&silent.url(), &again.url())).await;
+    assert_eq!(again.received(1).await[0].id(), ack.id());
+    drop(restarted);
+}
+
+#[tokio::test]
 async fn sigterm_under_load_exits_0_and_everything_acked_is_delivered_after_a_restart() {
     let target = Target::answering(200).await;
     let setup = Setup::new().target("crm", &target, "");

@@ -14,7 +14,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::harness::within;
+use crate::harness::{Page, client, within};
 
 /// A `hookswitch serve` that is killed when it is dropped.
 #[derive(Debug)]
@@ -94,6 +94,30 @@ impl Process {
         children.split_whitespace().next()?.parse().ok()
     }
 
+    /// One scrape.
+    pub(crate) async fn metrics(&self) -> Page {
+        let page = client().get(format!("http://{}/metrics", self.admin)).send().await.unwrap();
+        assert_eq!(page.status(), 200);
+        Page::parse(&page.text().await.unwrap())
+    }
+
+    /// `SIGTERM`, and waits until the log says that it is stopping.
+    pub(crate) async fn begin_stop(&mut self) {
+        self.signal(rustix::process::Signal::TERM);
+        loop {
+            let line = within("the relay to begin to stop", self.log.recv()).await.unwrap();
+            if line.contains("\"stopping\"") {
+                return;
+            }
+        }
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = self.traced().unwrap_or_else(|| self.id());
+        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal)
+            .unwrap();
+    }
+
     /// `kill -9`, and waits until it is gone.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();
@@ -106,8 +130,7 @@ impl Process {
 
     /// The same; everything that the log says until then.
     pub(crate) async fn hung_up(&mut self) -> Vec<String> {
-        let pid = rustix::process::Pid::from_raw(self.id()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+        self.signal(rustix::process::Signal::HUP);
         let mut lines = Vec::new();
         loop {
             lines.push(within("the end of a reload", self.log.recv()).await.unwrap());
@@ -119,9 +142,7 @@ impl Process {
 
     /// `SIGTERM`, and waits for its end. What it logged meanwhile comes with it.
     pub(crate) async fn terminate(mut self) -> (ExitStatus, Vec<String>) {
-        let pid =
-            rustix::process::Pid::from_raw(self.traced().unwrap_or_else(|| self.id())).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(rustix::process::Signal::TERM);
         let mut lines = Vec::new();
         while let Some(line) = within("the relay's last lines", self.log.recv()).await {
             lines.push(line);
