@@ -184,29 +184,46 @@ async fn a_folder_in_the_place_of_a_file_is_78_with_the_remedy() {
 }
 
 #[tokio::test]
-async fn an_address_in_use_is_69_in_one_line() {
+async fn an_address_that_cannot_be_taken_is_69_in_one_line_that_names_its_table() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let setup = Setup::new();
-    let text = setup.text().replacen("127.0.0.1:0", &address, 1);
-    write_config(&setup.folder(), &text);
+    let taken = taken.local_addr().unwrap().to_string();
+    // An address of nobody, which this machine has not either.
+    let not_ours = "192.0.2.1:0".to_owned();
+    for (table, address, remedy) in [
+        ("server", &taken, "stop what listens there, or write another port"),
+        ("admin", &taken, "stop what listens there, or write another port"),
+        ("server", &not_ours, "write an address of this machine"),
+        ("admin", &not_ours, "write an address of this machine"),
+    ] {
+        let setup = Setup::new().admin("token = \"a-token\"");
+        let heading = format!("[{table}]\nlisten = ");
+        let text = setup.text();
+        let changed =
+            text.replace(&format!("{heading}\"127.0.0.1:0\""), &format!("{heading}\"{address}\""));
+        assert_ne!(changed, text);
+        write_config(&setup.folder(), &changed);
 
-    let served = run(&["serve", "--log", "off"], &setup.folder()).await;
+        let served = run(&["serve", "--log", "off"], &setup.folder()).await;
 
-    assert_eq!(served.status.code(), Some(69), "{}", err(&served));
-    let told = err(&served);
-    assert_eq!(told.lines().count(), 1, "{told}");
-    assert!(told.contains(&address), "{told}");
-    assert!(told.contains("stop what listens there, or write another port"), "{told}");
-    let listed = run(&["events", "ls"], &setup.folder()).await;
-    assert_eq!(listed.status.code(), Some(68), "no relay has run here: {}", err(&listed));
+        assert_eq!(served.status.code(), Some(69), "{}", err(&served));
+        let told = err(&served);
+        assert_eq!(told.lines().count(), 1, "{told}");
+        assert!(told.contains(address) && told.contains(&format!("([{table}] listen)")), "{told}");
+        assert!(told.contains(remedy), "{told}");
+        if table == "server" {
+            let listed = run(&["events", "ls"], &setup.folder()).await;
+            assert_eq!(listed.status.code(), Some(68), "no relay has run here: {}", err(&listed));
+        }
+    }
 }
 
 #[tokio::test]
 async fn a_store_that_cannot_be_opened_is_73_in_one_line() {
     type Spoil = fn(&Path);
-    let cases: [(&str, Spoil); 3] = [
+    let cases: [(&str, Spoil); 5] = [
         ("a directory", |path| fs::create_dir(path).unwrap()),
+        ("a device", |path| std::os::unix::fs::symlink("/dev/full", path).unwrap()),
+        ("a socket", |path| drop(std::os::unix::net::UnixListener::bind(path).unwrap())),
         ("not a database", |path| {
             fs::write(path, b"this is no database at all, but text").unwrap();
         }),
@@ -230,6 +247,8 @@ async fn a_store_that_cannot_be_opened_is_73_in_one_line() {
         let told = err(&served);
         assert_eq!(told.lines().count(), 1, "{case}: {told}");
         assert!(told.contains(folder.join("sub").to_str().unwrap()), "{case}: {told}");
+        let remedies = ["name a file", "name another file", "must be able to read and write"];
+        assert!(remedies.iter().any(|remedy| told.contains(remedy)), "{case}: {told}");
     }
 }
 
@@ -399,7 +418,7 @@ async fn check_says_that_the_relay_would_not_start_with_this_store() {
 }
 
 #[tokio::test]
-async fn check_says_that_the_store_cannot_be_made_where_this_user_may_not_write() {
+async fn check_and_serve_say_that_the_store_cannot_be_made_where_this_user_may_not_write() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
@@ -407,28 +426,34 @@ async fn check_says_that_the_store_cannot_be_made_where_this_user_may_not_write(
     // Nobody is kept out where the test runs as root: then the command runs as nobody.
     let command = folder.path().join("hookswitch");
     fs::copy(Process::command().as_std().get_program(), &command).unwrap();
-    let check = async || {
-        let mut check = tokio::process::Command::new(&command);
-        check.args(["check"]).current_dir(folder.path()).kill_on_drop(true);
+    let told = async |arguments: &[&str]| {
+        let mut told = tokio::process::Command::new(&command);
+        told.args(arguments).current_dir(folder.path()).kill_on_drop(true);
         if rustix::process::geteuid().is_root() {
-            check.uid(65_534);
+            told.uid(65_534);
         }
-        within("the check", check.output()).await.unwrap()
+        within("the command's end", told.output()).await.unwrap()
     };
     with_targets(folder.path(), &[("lines", "file = \"-\"".to_owned())]);
     fs::create_dir(folder.path().join("data")).unwrap();
     for (path, bits) in [("", 0o755), ("data", 0o777), ("key", 0o644), ("relay.toml", 0o644)] {
         mode(&folder.path().join(path), bits).unwrap();
     }
-    let fine = check().await;
+    let fine = told(&["check"]).await;
     mode(&folder.path().join("data"), 0o555).unwrap();
-    let refused = check().await;
+    let refused = told(&["check"]).await;
+    let served = told(&["serve", "--log", "off"]).await;
 
     assert_eq!(fine.status.code(), Some(0), "{}{}", out(&fine), err(&fine));
     let said = out(&refused);
     assert_eq!(refused.status.code(), Some(78), "{said}");
     assert!(said.contains("data/hookswitch.db cannot be written by this user: "), "{said}");
     assert!(said.ends_with("the relay would not start\n"), "{said}");
+    let said = err(&served);
+    assert_eq!(served.status.code(), Some(73), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("data/hookswitch.db: Permission denied"), "{said}");
+    assert!(said.contains("must be able to read and write"), "{said}");
 }
 
 #[tokio::test]

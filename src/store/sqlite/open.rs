@@ -80,6 +80,12 @@ pub enum OpenError {
         /// The folder.
         path: PathBuf,
     },
+    /// The path is a device, a pipe or a socket.
+    #[error("the store {} is no ordinary file; name a file on a disk", path.display())]
+    NotAFile {
+        /// What is there.
+        path: PathBuf,
+    },
     /// A file or folder on the way cannot be read, made or written.
     #[error(
         "cannot open the store: {}: {error}; the user that runs this program must be able to \
@@ -263,9 +269,7 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
 /// of one file share one lock.
 pub(super) fn prepare(path: &Path) -> Result<PathBuf, OpenError> {
     let unreadable = |path: &Path, error| OpenError::Unreadable { path: path.to_owned(), error };
-    if path.is_dir() {
-        return Err(OpenError::IsDirectory { path: path.to_owned() });
-    }
+    refuse_other_kinds(path)?;
     let parent = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -282,11 +286,19 @@ pub(super) fn prepare(path: &Path) -> Result<PathBuf, OpenError> {
     fs::canonicalize(path).map_err(|error| unreadable(path, error))
 }
 
+/// Refuses whatever is there and cannot be a store, before it is opened: that of a pipe waits.
+fn refuse_other_kinds(path: &Path) -> Result<(), OpenError> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(OpenError::IsDirectory { path: path.to_owned() }),
+        Ok(found) if !found.is_file() => Err(OpenError::NotAFile { path: path.to_owned() }),
+        // What is not there is made; what cannot be looked at cannot be opened, which says why.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// Where a file that is there really is.
 pub(super) fn existing(path: &Path) -> Result<PathBuf, OpenError> {
-    if path.is_dir() {
-        return Err(OpenError::IsDirectory { path: path.to_owned() });
-    }
+    refuse_other_kinds(path)?;
     fs::canonicalize(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => OpenError::Missing { path: path.to_owned() },
         _ => OpenError::Unreadable { path: path.to_owned(), error },

@@ -187,7 +187,10 @@ fn migrate(connection: &mut Connection, found: usize) -> rusqlite::Result<()> {
         step_taken.pragma_update(None, "application_id", APPLICATION_ID)?;
         step_taken.pragma_update(None, "user_version", version)?;
         step_taken.commit()?;
-        tracing::info!(version, "brought the store to schema version {version}");
+        // A new file takes all of them, which is nothing to be told of.
+        if found > 0 {
+            tracing::info!(version, "brought the store to schema version {version}");
+        }
     }
     Ok(())
 }

@@ -81,15 +81,15 @@ async fn a_new_file_is_made_with_its_folders_and_only_its_owner_reads_it() {
     }
 }
 
-#[tokio::test]
-async fn a_file_of_version_1_is_brought_up_and_keeps_what_it_has() {
+/// A file of that version with an event that is pending: made as version 1, and brought there step by
+/// step, as a relay does that is killed between two steps.
+fn file_of_version(version: usize) -> Place {
     let place = Place::new();
     let old = Connection::open(place.path()).unwrap();
     old.execute_batch("PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL;").unwrap();
     old.execute_batch(schema::STEPS[0]).unwrap();
     old.execute_batch(
-        "PRAGMA application_id = 0x486B5377; PRAGMA user_version = 1;
-         INSERT INTO sources VALUES (1, 'clouddial-au', 1, 1, 0, 0);
+        "INSERT INTO sources VALUES (1, 'clouddial-au', 1, 1, 0, 0);
          INSERT INTO targets VALUES (5, 'crm', 1, 0, 1, 0, 0);
          INSERT INTO events VALUES (7, zeroblob(16), 1, 'clouddial', 1790000000000, 'routed',
              NULL, 'busy', 'c', NULL, NULL, NULL, '{\"id\":1}');
@@ -102,23 +102,48 @@ async fn a_file_of_version_1_is_brought_up_and_keeps_what_it_has() {
         [7 * TARGETS_MAX],
     )
     .unwrap();
-    drop(old);
+    for step in &schema::STEPS[1..version] {
+        old.execute_batch(step).unwrap();
+    }
+    old.pragma_update(None, "application_id", 0x486B_5377).unwrap();
+    old.pragma_update(None, "user_version", i64::try_from(version).unwrap()).unwrap();
+    place
+}
 
-    let store = place.try_open().unwrap();
-
-    assert_eq!(store.in_force().schema_version, schema::STEPS.len());
-    let delivery = due(&*store, "crm", place.clock.now()).await.remove(0);
-    assert_eq!(&*delivery.json, b"{\"id\":1}");
-    assert_eq!(store.oldest_pending().await.unwrap().len(), 1);
-    assert_balanced(&store.totals());
-    store.commit(admission(&place.clock, &["crm"])).await.unwrap();
-    assert_eq!(due(&*store, "crm", place.clock.now()).await.len(), 2);
-    drop(store);
+#[tokio::test]
+async fn a_file_of_any_older_version_is_brought_up_and_keeps_what_it_has() {
     let fresh = Place::new();
     drop(fresh.try_open().unwrap());
-    let (migrated, fresh) =
-        (Connection::open(place.path()).unwrap(), Connection::open(fresh.path()).unwrap());
-    assert_eq!(layout(&migrated), layout(&fresh));
+    let fresh = layout(&Connection::open(fresh.path()).unwrap());
+    for version in 1..schema::STEPS.len() {
+        let place = file_of_version(version);
+
+        let store = place.try_open().unwrap();
+
+        assert_eq!(store.in_force().schema_version, schema::STEPS.len());
+        let delivery = due(&*store, "crm", place.clock.now()).await.remove(0);
+        assert_eq!(&*delivery.json, b"{\"id\":1}");
+        assert_eq!(store.oldest_pending().await.unwrap().len(), 1);
+        assert_balanced(&store.totals());
+        store.commit(admission(&place.clock, &["crm"])).await.unwrap();
+        assert_eq!(due(&*store, "crm", place.clock.now()).await.len(), 2);
+        drop(store);
+        assert_eq!(layout(&Connection::open(place.path()).unwrap()), fresh, "from {version}");
+    }
+}
+
+#[test]
+fn a_file_of_an_older_version_is_not_read_before_a_relay_has_brought_it_up() {
+    for version in 1..schema::STEPS.len() {
+        let place = file_of_version(version);
+        let before = fs::read(place.path()).unwrap();
+
+        let told = Sqlite::open_to_read(&place.settings(), place.clock.clone()).unwrap_err();
+
+        assert!(matches!(&told, OpenError::Older { found, .. } if *found == version), "{told:?}");
+        assert!(told.to_string().contains("start the relay once to bring it there"), "{told}");
+        assert_eq!(fs::read(place.path()).unwrap(), before, "looking changes nothing");
+    }
 }
 
 #[test]
