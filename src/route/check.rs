@@ -1,11 +1,11 @@
 //! What is known to be wrong with a condition before any event: its size, its names, its cost.
 
-use std::{collections::BTreeSet, ops::Range};
+use std::{collections::BTreeSet, mem, ops::Range, slice};
 
 use cel::{
     Program,
     common::ast::{
-        CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo,
+        CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo, operators,
     },
 };
 
@@ -68,8 +68,18 @@ pub(super) struct Checked {
     pub(super) warnings: Vec<Fault>,
 }
 
-/// A sub-expression: what it may be, and the way to it, if it is a part of the event.
+/// A sub-expression by what it may be; empty for what an operator makes.
+#[derive(Clone, Default)]
 struct Seen {
+    /// The parts of the event: several for `a ? b : c`.
+    parts: Vec<Part>,
+    /// The entries of a list that stands in the condition.
+    entries: Vec<Seen>,
+}
+
+/// A part of the event, and the way to it unless that is not known before any event.
+#[derive(Clone)]
+struct Part {
     shape: Shape<'static>,
     way: Option<Vec<Step>>,
 }
@@ -77,8 +87,7 @@ struct Seen {
 /// A variable of `all`, `exists` or `exists_one`.
 struct Local {
     name: String,
-    shape: Shape<'static>,
-    way: Option<Vec<Step>>,
+    seen: Seen,
 }
 
 struct Check<'p> {
@@ -241,8 +250,44 @@ impl Fault {
 // === impl Seen ===
 
 impl Seen {
-    const fn made() -> Self {
-        Self { shape: Shape::Made, way: None }
+    fn part(part: Part) -> Self {
+        Self { parts: vec![part], entries: Vec::new() }
+    }
+
+    /// What is the one or the other.
+    fn or(mut self, other: Self) -> Self {
+        self.parts.extend(other.parts);
+        let mut others = other.entries.into_iter();
+        self.entries = mem::take(&mut self.entries)
+            .into_iter()
+            .map(|entry| entry.or(others.next().unwrap_or_default()))
+            .collect();
+        self.entries.extend(others);
+        self
+    }
+
+    /// An entry of the list it is, by this step.
+    fn entry(self, step: Option<&Step>) -> Self {
+        let known = match step {
+            Some(Step::Index(at)) => self.entries.into_iter().skip(*at).take(1).collect(),
+            _ => self.entries,
+        };
+        let of = self.parts.iter().map(|part| part.beyond(part.shape.entry(), step));
+        let entry = Self { parts: of.collect(), entries: Vec::new() };
+        known.into_iter().fold(entry, Self::or)
+    }
+}
+
+// === impl Part ===
+
+impl Part {
+    fn beyond(&self, shape: Shape<'static>, step: Option<&Step>) -> Self {
+        let way = self.way.as_deref().zip(step);
+        Self { shape, way: way.map(|(way, step)| [way, slice::from_ref(step)].concat()) }
+    }
+
+    fn name(&self) -> String {
+        self.way.as_deref().map(shown).unwrap_or_default()
     }
 }
 
@@ -279,16 +324,19 @@ impl Check<'_> {
 
     /// Of the event no more is read than is named.
     fn keep(&mut self, seen: &Seen) {
-        if let Some([Step::Field(root), Step::Field(member), ..]) = seen.way.as_deref()
-            && root == "data"
-        {
-            self.members.insert(member.clone());
+        for part in &seen.parts {
+            if let Some([Step::Field(root), Step::Field(member), ..]) = part.way.as_deref()
+                && root == "data"
+            {
+                self.members.insert(member.clone());
+            }
         }
     }
 
     fn looked(&mut self, expr: &IdedExpr, depth: usize) -> Seen {
         let seen = self.look(expr, depth + 1);
-        if seen.way.as_deref() == Some(&[Step::Field("data".to_owned())]) {
+        let is_whole = |part: &Part| part.way.as_deref() == Some(&[Step::Field("data".to_owned())]);
+        if seen.parts.iter().any(is_whole) {
             let remedy = Remedy::Say("name a field of it, such as data.call.status");
             self.error(expr.id, "`data` as a whole cannot be asked about", remedy);
         }
@@ -302,7 +350,7 @@ impl Check<'_> {
             if self.nodes <= NODES_MAX + 1 {
                 self.error(expr.id, "the condition is too large", Remedy::Say("write two routes"));
             }
-            return Seen::made();
+            return Seen::default();
         }
         match &expr.expr {
             Expr::Ident(name) => self.variable(expr.id, name),
@@ -313,18 +361,16 @@ impl Check<'_> {
                     return seen;
                 }
                 self.keep(&seen);
-                Seen::made()
+                Seen::default()
             }
             Expr::Call(call) => self.call(expr.id, call, depth),
             Expr::Comprehension(comprehension) => {
                 self.comprehension(expr.id, comprehension, depth);
-                Seen::made()
+                Seen::default()
             }
             Expr::List(list) => {
-                for element in &list.elements {
-                    self.looked(element, depth);
-                }
-                Seen::made()
+                let entries = list.elements.iter().map(|element| self.looked(element, depth));
+                Seen { parts: Vec::new(), entries: entries.collect() }
             }
             Expr::Map(map) => {
                 for entry in &map.entries {
@@ -333,19 +379,19 @@ impl Check<'_> {
                         self.looked(&entry.value, depth);
                     }
                 }
-                Seen::made()
+                Seen::default()
             }
             Expr::Struct(_) => {
                 self.error(expr.id, "there are no types to make", Remedy::Say("compare fields"));
-                Seen::made()
+                Seen::default()
             }
-            Expr::Literal(_) | Expr::Unspecified => Seen::made(),
+            Expr::Literal(_) | Expr::Unspecified => Seen::default(),
         }
     }
 
     fn variable(&mut self, id: u64, name: &str) -> Seen {
         if let Some(local) = self.locals.iter().rev().find(|local| local.name == name) {
-            return Seen { shape: local.shape, way: local.way.clone() };
+            return local.seen.clone();
         }
         let Ok(shape) = schema::event().field(name) else {
             let remedy = match schema::whereabouts(name) {
@@ -353,7 +399,7 @@ impl Check<'_> {
                 None => Remedy::Names { written: name.to_owned(), known: schema::variables() },
             };
             self.error(id, format!("an event has no `{name}`"), remedy);
-            return Seen { shape: Shape::Free, way: None };
+            return Seen::default();
         };
         if self.repeated {
             self.error(
@@ -362,45 +408,51 @@ impl Check<'_> {
                 Remedy::Say("in all, exists and exists_one use only their own variable"),
             );
         }
-        Seen { shape, way: Some(vec![Step::Field(name.to_owned())]) }
+        Seen::part(Part { shape, way: Some(vec![Step::Field(name.to_owned())]) })
     }
 
     fn field(&mut self, operand: &Seen, name: &str, place: impl Fn() -> (u64, String)) -> Seen {
-        let way = operand.way.as_ref().map(|way| {
-            let mut way = way.clone();
-            way.push(Step::Field(name.to_owned()));
-            way
-        });
-        let of = operand.way.as_deref().map(shown).unwrap_or_default();
-        let (message, remedy) = match operand.shape.field(name) {
-            Ok(shape) => return Seen { shape, way },
-            Err(NoField::Unknown(known)) => (
-                format!("`{of}` has no field `{name}`"),
-                Remedy::Names { written: name.to_owned(), known },
-            ),
-            Err(NoField::List) => (
-                format!("`{of}` is a list and has no field `{name}`"),
-                Remedy::Say("ask its entries: exists(e, e.name == \"…\")"),
-            ),
-            Err(NoField::Single) => (
-                format!("`{of}` is one value and has no field `{name}`"),
-                Remedy::Say("compare it itself"),
-            ),
-        };
-        let (id, written) = place();
-        let span = self.field_span(id, &written);
-        self.faults.push(Fault::error(span, message, remedy));
-        Seen { shape: Shape::Free, way: None }
+        let mut seen = Seen::default();
+        let step = Step::Field(name.to_owned());
+        for part in &operand.parts {
+            let of = part.name();
+            let (message, remedy) = match part.shape.field(name) {
+                Ok(shape) => {
+                    seen.parts.push(part.beyond(shape, Some(&step)));
+                    continue;
+                }
+                Err(NoField::Unknown(known)) => (
+                    format!("`{of}` has no field `{name}`"),
+                    Remedy::Names { written: name.to_owned(), known },
+                ),
+                Err(NoField::List) => (
+                    format!("`{of}` is a list and has no field `{name}`"),
+                    Remedy::Say("ask its entries: exists(e, e.name == \"…\")"),
+                ),
+                Err(NoField::Single) => (
+                    format!("`{of}` is one value and has no field `{name}`"),
+                    Remedy::Say("compare it itself"),
+                ),
+            };
+            let (id, written) = place();
+            let span = self.field_span(id, &written);
+            self.faults.push(Fault::error(span, message, remedy));
+        }
+        seen
     }
 
     fn call(&mut self, id: u64, call: &CallExpr, depth: usize) -> Seen {
         match (call.func_name.as_str(), call.args.as_slice()) {
-            ("_[_]", [operand, index]) => return self.index(operand, index, depth),
+            (operators::INDEX, [operand, index]) => return self.index(operand, index, depth),
+            (operators::CONDITIONAL, [asked, yes, no]) => {
+                self.looked(asked, depth);
+                return self.look(yes, depth + 1).or(self.look(no, depth + 1));
+            }
             ("_==_" | "_!=_", [left, right]) => {
                 let (one, other) = (self.looked(left, depth), self.looked(right, depth));
                 self.compare(&one, &[right]);
                 self.compare(&other, &[left]);
-                return Seen::made();
+                return Seen::default();
             }
             ("@in", [one, of]) => {
                 let one = self.looked(one, depth);
@@ -408,7 +460,7 @@ impl Check<'_> {
                 if let Expr::List(list) = &of.expr {
                     self.compare(&one, &list.elements.iter().collect::<Vec<_>>());
                 }
-                return Seen::made();
+                return Seen::default();
             }
             ("_+_", _) => self.additions += 1,
             ("matches", args) => self.pattern(id, args.last()),
@@ -425,7 +477,7 @@ impl Check<'_> {
         for part in call.target.as_deref().into_iter().chain(&call.args) {
             self.looked(part, depth);
         }
-        Seen::made()
+        Seen::default()
     }
 
     /// `data.extra["a b"]` is a field, `data.call.legs[0]` an entry.
@@ -437,35 +489,33 @@ impl Check<'_> {
                 self.field(&of, &name, || (id, name.clone()))
             }
             Expr::Literal(LiteralValue::Int(number)) => {
-                let way = of.way.map(|mut way| {
-                    way.push(Step::Index(usize::try_from(*number.inner()).unwrap_or(usize::MAX)));
-                    way
-                });
-                Seen { shape: of.shape.entry(), way }
+                let at = usize::try_from(*number.inner()).unwrap_or(usize::MAX);
+                of.entry(Some(&Step::Index(at)))
             }
-            _ if of.shape.has_fixed_fields() => {
+            _ if of.parts.iter().any(|part| part.shape.has_fixed_fields()) => {
                 let remedy = Remedy::Say("write the name of a field");
                 self.error(index.id, "which field this is cannot be known", remedy);
-                Seen { shape: Shape::Free, way: None }
+                Seen::default()
             }
             _ => {
                 self.keep(&of);
                 self.looked(index, depth);
-                Seen { shape: of.shape.entry(), way: None }
+                of.entry(None)
             }
         }
     }
 
     /// A word that a closed list does not have is never met.
     fn compare(&mut self, one: &Seen, others: &[&IdedExpr]) {
-        let Some(words) = one.shape.words() else { return };
+        let [part] = one.parts.as_slice() else { return };
+        let Some(words) = part.shape.words() else { return };
         for other in others {
             let Expr::Literal(LiteralValue::String(text)) = &other.expr else { continue };
             let written = text.inner();
             if words.contains(&written) {
                 continue;
             }
-            let of = one.way.as_deref().map(shown).unwrap_or_default();
+            let of = part.name();
             self.faults.push(Fault {
                 weight: Weight::Warning,
                 span: self.span(other.id),
@@ -500,13 +550,9 @@ impl Check<'_> {
             self.error(id, "`map` and `filter` make lists, and a route wants yes or no", remedy);
             return;
         }
-        let range = self.looked(&it.iter_range, depth);
-        let way = range.way.map(|mut way| {
-            way.push(Step::Each);
-            way
-        });
-        self.locals.push(Local { name: it.iter_var.clone(), shape: range.shape.entry(), way });
-        let free = |name: &str| Local { name: name.to_owned(), shape: Shape::Made, way: None };
+        let seen = self.looked(&it.iter_range, depth).entry(Some(&Step::Each));
+        self.locals.push(Local { name: it.iter_var.clone(), seen });
+        let free = |name: &str| Local { name: name.to_owned(), seen: Seen::default() };
         self.locals.push(free(&it.accu_var));
         if let Some(second) = &it.iter_var2 {
             self.locals.push(free(second));

@@ -13,8 +13,6 @@ pub(super) enum Shape<'s> {
     Known(&'s Value),
     /// The provider's or customer's own: anything.
     Free,
-    /// The result of an operator, a literal: its own text says what it is.
-    Made,
 }
 
 /// What is wrong with a step from a value to one of its fields.
@@ -80,7 +78,7 @@ impl<'s> Shape<'s> {
     pub(super) fn entry(self) -> Shape<'s> {
         match self {
             Self::Known(schema) => resolved(schema).get("items").map_or(Shape::Free, Shape::Known),
-            other => other,
+            Self::Free => Self::Free,
         }
     }
 

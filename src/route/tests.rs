@@ -107,6 +107,26 @@ fn a_wrong_field_is_refused_with_its_place_and_the_names_there_are() {
         ("data['cal'] == null", "`data` has no field `cal`", "cal"),
         ("data.outcomes.exists(o, o.nam == '')", "`data.outcomes[]` has no field `nam`", "nam"),
         (
+            "(data.call.final ? data.call.from : null).e146 == ''",
+            "`data.call.from` has no field `e146`",
+            "e146",
+        ),
+        (
+            "[data.call.from, data.agent][0].e146 == ''",
+            "`data.call.from` has no field `e146`",
+            "e146",
+        ),
+        (
+            "[data.call.legs][0].exists(l, l.rol == 'to')",
+            "`data.call.legs[]` has no field `rol`",
+            "rol",
+        ),
+        (
+            "[data.call.from].exists(p, p.e146 == '')",
+            "`data.call.from` has no field `e146`",
+            "e146",
+        ),
+        (
             "data.call.legs.status == 'busy'",
             "`data.call.legs` is a list and has no field `status`",
             "status",
@@ -294,7 +314,7 @@ fn a_condition_that_fails_names_the_null_at_which_it_failed() {
         ("data.extra.none ? data.notes > 'a' : true", "data.extra.none"),
         ("(data.extra.none > 1) ? data.notes > 'a' : true", "data.extra.none"),
         ("(data.extra.yes ? data.extra.none : data.notes) > 1", "data.extra.none"),
-        ("(data.extra.yes ? data.extra : data.agent).gone > 1", "data.extra.gone"),
+        ("(data.extra.yes ? data.extra : data.extra.deep).gone > 1", "data.extra.gone"),
         // Ways that end too early.
         ("data.notes == null && data.agent.name == 'Ada'", "data.agent"),
         ("data.notes == null && data.extra.deep.a.b.c == 1", "data.extra.deep.a.b"),
