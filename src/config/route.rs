@@ -24,7 +24,7 @@ pub(super) struct Names {
 /// Reads the table at `node`, the `number`th from 1.
 pub(super) fn read(node: &Node<'_>, number: usize, names: &Names) -> Option<Settings> {
     let fields = Fields::open(node, &ROUTE)?;
-    let name = fields.get("name", value::text).unwrap_or_else(|| format!("route-{number}"));
+    let name = fields.get("name", one_line).unwrap_or_else(|| format!("route-{number}"));
     let from = fields.get("from", |node| {
         every(node, |node| known(node, "source", &names.sources), "every source")
     });
@@ -53,6 +53,16 @@ pub(super) fn read(node: &Node<'_>, number: usize, names: &Names) -> Option<Sett
         },
         to: to?.iter().map(|name| TargetName::new(name)).collect(),
     })
+}
+
+/// Events are marked with the names of routes, one a line.
+fn one_line(node: &Node<'_>) -> Option<String> {
+    let name = value::text(node)?;
+    if name.chars().any(char::is_control) {
+        let message = format!("`{}` holds a line break or another control character", node.name());
+        return node.wrong(message, "call the route by words in one line");
+    }
+    Some(name)
 }
 
 /// A list that must hold something, as an empty one would not mean what it says.

@@ -554,6 +554,15 @@ fn where_no_known_event_is_like_those_of_a_route_what_can_be_null_is_named_all_t
 }
 
 #[test]
+fn a_route_is_called_by_one_line() {
+    for name in ["sales\\nresults", "sales\\u0007"] {
+        let text = SHIPPED.replace("name = \"everything\"", &format!("name = \"{name}\""));
+        let problems = parse(&text).unwrap_err().to_string();
+        assert!(problems.contains("`name` holds a line break or another control"), "{problems}");
+    }
+}
+
+#[test]
 fn of_many_fields_that_can_be_null_it_is_said_how_many_are_not_named() {
     let fields = ["status_raw", "ended_at", "started_at", "reference", "id"];
     let when = fields.map(|field| format!("size(data.call.{field}) >= 0")).join(" && ");
