@@ -612,6 +612,12 @@ async fn an_event_counts_once_for_a_route_that_fails_on_it_again() {
     let url = format!("http://{}/hooks/calls", relay.callbacks);
     let id = post(&url, &callback("call.a")).await.id();
 
+    let why = "no route takes it; the condition fails on it of: by seats";
+    let kept = asked(&folder, &["events", "redrive", "--unrouted", "--json"]).await;
+    assert_eq!(kept, json!({ "released": 0, "kept": [{ "id": id, "why": why }] }));
+    let refused = err(&run(&folder, &["events", "release", &id]).await);
+    assert!(refused.contains(why), "{refused}");
+
     let more = route("by desk", "when = \"data.extracted.desk > 10\"") + &route("all", "");
     write_config(&folder, &format!("{}\n{more}", setup.text()));
     assert!(run(&folder, &["reload"]).await.status.success());

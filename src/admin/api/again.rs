@@ -272,11 +272,8 @@ pub(super) async fn redrive_quarantine(
         let Some(event) = desk.store.event(summary.id).await? else { continue };
         let released = match read_again(&desk, &event, trust(order.unverified))? {
             Ok(admission) if !wanted.is_met(&admission.fate) => continue,
-            Ok(admission) if order.unrouted && !goes_anywhere(&admission.fate) => {
-                Err("no route takes it".to_owned())
-            }
-            Ok(admission) if !order.dry_run => release(&desk, &event, admission).await?.map(drop),
-            Ok(_) => Ok(()),
+            Ok(admission) if order.dry_run => waits_on(&event, &admission.fate).map_or(Ok(()), Err),
+            Ok(admission) => release(&desk, &event, admission).await?.map(drop),
             Err(why) => Err(why),
         };
         match released {
@@ -324,8 +321,19 @@ pub(super) async fn erase(
     }))
 }
 
-fn goes_anywhere(fate: &Fate) -> bool {
-    matches!(fate, Fate::Readable { targets, .. } if !targets.is_empty())
+/// Why an event that no route took stays as it is, in a sentence.
+fn waits_on(event: &StoredEvent, fate: &Fate) -> Option<String> {
+    match fate {
+        Fate::Readable { targets, failed_routes, .. }
+            if event.state == EventState::Unrouted.as_str() && targets.is_empty() =>
+        {
+            Some(match failed_routes.join(", ") {
+                none if none.is_empty() => "no route takes it".to_owned(),
+                routes => format!("no route takes it; the condition fails on it of: {routes}"),
+            })
+        }
+        _ => None,
+    }
 }
 
 const fn trust(unverified: bool) -> Trust {
@@ -358,6 +366,9 @@ async fn release(
     event: &StoredEvent,
     admission: Admission,
 ) -> Result<Result<Vec<String>, String>, Problem> {
+    if let Some(why) = waits_on(event, &admission.fate) {
+        return Ok(Err(why));
+    }
     let (targets, failed_routes) = match &admission.fate {
         Fate::Readable { targets, failed_routes, .. } => {
             let targets = targets.iter().map(|target| target.as_str().to_owned()).collect();
