@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -82,6 +83,51 @@ async fn callbacks_come_in_by_http_2_and_by_http_1_and_the_stored_event_is_the_s
     let page = relay.metrics().await;
     assert_eq!(page.get("hookswitch_events_accepted_total", &[("source", "calls")]), 40.0);
     relay.stop().await;
+}
+
+#[tokio::test]
+async fn over_http_2_a_refusal_is_seen_by_a_sender_that_is_still_sending_and_its_connection_goes_on()
+ {
+    let setup = Setup::new();
+    let folder = setup.folder();
+    let pem = certify(&folder);
+    let setup = setup.also("max_body = \"64 KiB\"").server("body_deadline = \"3s\"");
+    let relay = setup.server(&tls(&folder)).start().await;
+    let client = trusting(&pem, Version::HTTP_2);
+    let url = format!("https://{}/hooks/calls", relay.callbacks());
+    let send = async |key: &str, body: reqwest::Body| {
+        let sent = client.post(&url).header("x-api-key", key).body(body).send();
+        let answer = within("an answer", sent).await.unwrap();
+        assert_eq!(answer.version(), Version::HTTP_2);
+        let (status, kind) = (answer.status(), answer.headers()["content-type"].clone());
+        (status.as_u16(), kind, answer.text().await.unwrap())
+    };
+    let long = || vec![b'x'; 3 * 1024 * 1024];
+    // Of no stated length, and the second of them without an end.
+    let parts = |count: usize| {
+        let part = Ok::<_, Infallible>(Bytes::from(vec![b'x'; 16 * 1024]));
+        futures_util::stream::iter(std::iter::repeat_n(part, count))
+    };
+    let endless = || reqwest::Body::wrap_stream(parts(1).chain(futures_util::stream::pending()));
+    let parts = |count| reqwest::Body::wrap_stream(parts(count));
+
+    for (key, body, code) in [
+        (API_KEY, long().into(), 413),
+        (API_KEY, parts(64), 413),
+        ("wrong", long().into(), 401),
+        ("wrong", parts(64), 401),
+        ("wrong", endless(), 401),
+        (API_KEY, endless(), 408),
+    ] {
+        let (status, kind, text) = send(key, body).await;
+        assert_eq!((status, kind.as_bytes()), (code, &b"application/problem+json"[..]), "{text}");
+    }
+    let (status, _, text) = send(API_KEY, callback("call.1").to_string().into()).await;
+
+    assert_eq!(status, 200, "{text}");
+    let page = relay.metrics().await;
+    assert_eq!(page.get("hookswitch_events_accepted_total", &[("source", "calls")]), 1.0);
+    assert_eq!(page.get("hookswitch_ingest_connections", &[]), 1.0, "one connection for all");
 }
 
 #[tokio::test]
