@@ -1,11 +1,17 @@
 //! Every routed target gets every event: retries, dead letters, restarts.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, path::Path, process::Stdio, time::Duration};
 
 use bytes::Bytes;
+use serde_json::Value;
+use tokio::{
+    io::{BufReader, Lines},
+    process::ChildStdout,
+};
 
 use crate::harness::{
-    API_KEY, Delivery, Relay, Reply, Setup, Target, callback, client, eventually, post,
+    API_KEY, Delivery, Process, Relay, Reply, Setup, Target, assert_is_a_call_event, callback,
+    client, eventually, post, within, write_config,
 };
 
 const QUICK: &str = "retry = { initial = \"20ms\", factor = 2, max = \"100ms\" }";
@@ -251,4 +257,102 @@ async fn a_redirect_is_a_failure_and_is_not_followed() {
     let page = relay.metrics().await;
     let redirected = [("target", "crm"), ("outcome", "retry"), ("cause", "3xx")];
     assert_eq!(page.get("hookswitch_delivery_attempts_total", &redirected), 1.0);
+}
+
+// --- standard output ---
+
+/// The real binary, whose standard output is a pipe.
+async fn piped(config: &Path) -> (Process, Lines<BufReader<ChildStdout>>) {
+    let mut command = Process::command();
+    command.args(["serve", "--log-format", "json", "--config"]).arg(config);
+    command.stdout(Stdio::piped());
+    let mut relay = Process::listening(command).await;
+    let output = relay.output();
+    (relay, output)
+}
+
+/// Sends that many callbacks, and returns the ids they were acked with.
+async fn acked(relay: &Process, calls: std::ops::Range<usize>) -> BTreeSet<String> {
+    let url = format!("http://{}/hooks/calls", relay.callbacks);
+    let mut ids = BTreeSet::new();
+    for call in calls {
+        ids.insert(post(&url, &callback(&format!("call.{call}"))).await.id());
+    }
+    ids
+}
+
+/// The ids of so many events, one a line; anything else on standard output is a failure.
+async fn ids_on(output: &mut Lines<BufReader<ChildStdout>>, count: usize) -> BTreeSet<String> {
+    let mut ids = BTreeSet::new();
+    while ids.len() < count {
+        let line = within("a line", output.next_line()).await.unwrap().expect("a line more");
+        let event: Value = serde_json::from_str(&line).unwrap();
+        assert_is_a_call_event(&event);
+        ids.insert(event["id"].as_str().unwrap().to_owned());
+    }
+    ids
+}
+
+fn to_standard_output() -> Setup {
+    Setup::new().table(&format!("[targets.out]\nfile = \"-\"\n{QUICK}")).route("all", "out")
+}
+
+#[tokio::test]
+async fn standard_output_gets_one_json_line_an_event_and_nothing_else() {
+    let setup = to_standard_output();
+    let config = write_config(&setup.folder(), &setup.text());
+    let (relay, mut output) = piped(&config).await;
+
+    let acked = acked(&relay, 0..5).await;
+
+    assert_eq!(ids_on(&mut output, 5).await, acked);
+    relay.terminate().await;
+    assert_eq!(output.next_line().await.unwrap(), None, "the log is not among it");
+}
+
+#[tokio::test]
+async fn when_the_reader_of_standard_output_has_gone_events_wait_for_the_next_one() {
+    let setup = to_standard_output();
+    let config = write_config(&setup.folder(), &setup.text());
+    let (relay, output) = piped(&config).await;
+    drop(output);
+
+    let acked = acked(&relay, 0..3).await;
+    let failed = [("target", "out"), ("outcome", "retry"), ("cause", "io")];
+    eventually("failed attempts", || async {
+        relay.metrics().await.get("hookswitch_delivery_attempts_total", &failed) >= 3.0
+    })
+    .await;
+    let (status, _) = relay.terminate().await;
+
+    assert_eq!(status.code(), Some(0));
+    let (relay, mut output) = piped(&config).await;
+    assert_eq!(ids_on(&mut output, 3).await, acked);
+    relay.kill().await;
+}
+
+#[tokio::test]
+async fn a_standard_output_that_nobody_reads_holds_up_neither_acks_nor_targets_nor_the_end() {
+    let crm = Target::answering(200).await;
+    let setup =
+        to_standard_output().server("shutdown_grace = \"300ms\"").target("crm", &crm, QUICK);
+    let config = write_config(&setup.folder(), &setup.text());
+    let (relay, output) = piped(&config).await;
+
+    // A pipe holds 64 KiB, and each line is longer than 1 KiB.
+    let acked = acked(&relay, 0..200).await;
+    crm.received(200).await;
+    let page = relay.metrics().await;
+    assert!(page.get("hookswitch_target_in_flight", &[("target", "out")]) > 0.0);
+    let (status, _) = relay.terminate().await;
+
+    assert_eq!(status.code(), Some(0));
+    drop(output);
+    let (relay, mut output) = piped(&config).await;
+    let rest = relay.metrics().await;
+    let pending = rest.get("hookswitch_deliveries", &[("target", "out"), ("state", "pending")]);
+    assert!(pending > 0.0, "what was not read was not delivered");
+    // What came before is not known here; what comes now is of the rest.
+    assert!(ids_on(&mut output, 1).await.is_subset(&acked));
+    relay.kill().await;
 }

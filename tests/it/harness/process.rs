@@ -8,8 +8,8 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::{Child, Command},
+    io::{AsyncBufReadExt as _, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
     sync::mpsc,
     task::JoinSet,
 };
@@ -81,6 +81,11 @@ impl Process {
                 return Self { child, callbacks, admin, log, _reading: reading };
             }
         }
+    }
+
+    /// What it writes to its standard output, which the command has as a pipe.
+    pub(crate) fn output(&mut self) -> Lines<BufReader<ChildStdout>> {
+        BufReader::new(self.child.stdout.take().unwrap()).lines()
     }
 
     pub(crate) fn id(&self) -> i32 {
