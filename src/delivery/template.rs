@@ -143,8 +143,16 @@ fn there(value: &Value) -> Result<&Value, minijinja::Error> {
     if value.is_undefined() { Err(ErrorKind::UndefinedError.into()) } else { Ok(value) }
 }
 
-/// A value as JSON, as the engine writes it.
+/// A value as JSON, as the engine writes it; before each line it writes what it is told, however
+/// much that is.
 fn to_json(value: &Value, indent: Option<Value>, named: Kwargs) -> Result<Value, minijinja::Error> {
+    let told = indent.clone().map_or_else(|| named.peek("indent"), |indent| Ok(Some(indent)))?;
+    if told.is_some_and(|told| u64::try_from(told).is_ok_and(|width| width > INDENT_MAX)) {
+        return Err(minijinja::Error::new(
+            ErrorKind::InvalidOperation,
+            format!("an indent is at most {INDENT_MAX}"),
+        ));
+    }
     filters::tojson(there(value)?, indent, named)
 }
 
@@ -167,6 +175,9 @@ const NAME: &str = "template";
 /// Steps and data of one rendering: a few milliseconds of a processor, and far more than a loop
 /// over the longest transcript takes.
 const FUEL: u64 = 1_000_000;
+
+/// Spaces for each level of JSON.
+const INDENT_MAX: u64 = 16;
 
 /// Macros within macros.
 const RECURSION_MAX: usize = 64;
@@ -323,6 +334,11 @@ mod tests {
         let long = "x".repeat(1024 * 1024);
         let long = json(&format!("{{% for a in range(20) %}}{long}{{% endfor %}}"));
         assert!(matches!(long.render(EVENT), Err(TemplateError::TooLong)));
+        for width in ["4294967296", "indent=4294967296", "17"] {
+            let wide = json(&format!("{{{{ data.call.legs | tojson({width}) }}}}"));
+            let error = wide.render(EVENT).unwrap_err().to_string();
+            assert!(error.contains("an indent is at most 16"), "{width}: {error}");
+        }
         let double = "{% set ns = namespace(x='xxxxxxxx') %}{% for a in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}1";
         assert!(matches!(json(double).render(EVENT), Err(TemplateError::Fails(_))));
     }
