@@ -56,7 +56,7 @@ enum Step {
     Field(String),
     /// To the entry of this number.
     Index(usize),
-    /// To every entry.
+    /// To every entry, or to one that is not known before any event.
     Each,
 }
 
@@ -77,11 +77,11 @@ struct Seen {
     entries: Vec<Seen>,
 }
 
-/// A part of the event, and the way to it unless that is not known before any event.
+/// A part of the event, and the way to it.
 #[derive(Clone)]
 struct Part {
     shape: Shape<'static>,
-    way: Option<Vec<Step>>,
+    way: Vec<Step>,
 }
 
 /// A variable of `all`, `exists` or `exists_one`.
@@ -267,9 +267,9 @@ impl Seen {
     }
 
     /// An entry of the list it is, by this step.
-    fn entry(self, step: Option<&Step>) -> Self {
+    fn entry(self, step: &Step) -> Self {
         let known = match step {
-            Some(Step::Index(at)) => self.entries.into_iter().skip(*at).take(1).collect(),
+            Step::Index(at) => self.entries.into_iter().skip(*at).take(1).collect(),
             _ => self.entries,
         };
         let of = self.parts.iter().map(|part| part.beyond(part.shape.entry(), step));
@@ -281,13 +281,8 @@ impl Seen {
 // === impl Part ===
 
 impl Part {
-    fn beyond(&self, shape: Shape<'static>, step: Option<&Step>) -> Self {
-        let way = self.way.as_deref().zip(step);
-        Self { shape, way: way.map(|(way, step)| [way, slice::from_ref(step)].concat()) }
-    }
-
-    fn name(&self) -> String {
-        self.way.as_deref().map(shown).unwrap_or_default()
+    fn beyond(&self, shape: Shape<'static>, step: &Step) -> Self {
+        Self { shape, way: [self.way.as_slice(), slice::from_ref(step)].concat() }
     }
 }
 
@@ -325,7 +320,7 @@ impl Check<'_> {
     /// Of the event no more is read than is named.
     fn keep(&mut self, seen: &Seen) {
         for part in &seen.parts {
-            if let Some([Step::Field(root), Step::Field(member), ..]) = part.way.as_deref()
+            if let [Step::Field(root), Step::Field(member), ..] = part.way.as_slice()
                 && root == "data"
             {
                 self.members.insert(member.clone());
@@ -335,7 +330,7 @@ impl Check<'_> {
 
     fn looked(&mut self, expr: &IdedExpr, depth: usize) -> Seen {
         let seen = self.look(expr, depth + 1);
-        let is_whole = |part: &Part| part.way.as_deref() == Some(&[Step::Field("data".to_owned())]);
+        let is_whole = |part: &Part| part.way == [Step::Field("data".to_owned())];
         if seen.parts.iter().any(is_whole) {
             let remedy = Remedy::Say("name a field of it, such as data.call.status");
             self.error(expr.id, "`data` as a whole cannot be asked about", remedy);
@@ -408,17 +403,17 @@ impl Check<'_> {
                 Remedy::Say("in all, exists and exists_one use only their own variable"),
             );
         }
-        Seen::part(Part { shape, way: Some(vec![Step::Field(name.to_owned())]) })
+        Seen::part(Part { shape, way: vec![Step::Field(name.to_owned())] })
     }
 
     fn field(&mut self, operand: &Seen, name: &str, place: impl Fn() -> (u64, String)) -> Seen {
         let mut seen = Seen::default();
         let step = Step::Field(name.to_owned());
         for part in &operand.parts {
-            let of = part.name();
+            let of = shown(&part.way);
             let (message, remedy) = match part.shape.field(name) {
                 Ok(shape) => {
-                    seen.parts.push(part.beyond(shape, Some(&step)));
+                    seen.parts.push(part.beyond(shape, &step));
                     continue;
                 }
                 Err(NoField::Unknown(known)) => (
@@ -490,7 +485,7 @@ impl Check<'_> {
             }
             Expr::Literal(LiteralValue::Int(number)) => {
                 let at = usize::try_from(*number.inner()).unwrap_or(usize::MAX);
-                of.entry(Some(&Step::Index(at)))
+                of.entry(&Step::Index(at))
             }
             _ if of.parts.iter().any(|part| part.shape.has_fixed_fields()) => {
                 let remedy = Remedy::Say("write the name of a field");
@@ -500,7 +495,7 @@ impl Check<'_> {
             _ => {
                 self.keep(&of);
                 self.looked(index, depth);
-                of.entry(None)
+                of.entry(&Step::Each)
             }
         }
     }
@@ -515,7 +510,7 @@ impl Check<'_> {
             if words.contains(&written) {
                 continue;
             }
-            let of = part.name();
+            let of = shown(&part.way);
             self.faults.push(Fault {
                 weight: Weight::Warning,
                 span: self.span(other.id),
@@ -550,7 +545,7 @@ impl Check<'_> {
             self.error(id, "`map` and `filter` make lists, and a route wants yes or no", remedy);
             return;
         }
-        let seen = self.looked(&it.iter_range, depth).entry(Some(&Step::Each));
+        let seen = self.looked(&it.iter_range, depth).entry(&Step::Each);
         self.locals.push(Local { name: it.iter_var.clone(), seen });
         let free = |name: &str| Local { name: name.to_owned(), seen: Seen::default() };
         self.locals.push(free(&it.accu_var));

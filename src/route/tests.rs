@@ -116,6 +116,7 @@ fn a_wrong_field_is_refused_with_its_place_and_the_names_there_are() {
             "`data.call.from` has no field `e146`",
             "e146",
         ),
+        ("data.call.legs[int('0')].rol == 'to'", "`data.call.legs[]` has no field `rol`", "rol"),
         (
             "[data.call.legs][0].exists(l, l.rol == 'to')",
             "`data.call.legs[]` has no field `rol`",
