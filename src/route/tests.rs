@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, thread};
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -435,6 +436,80 @@ fn a_null_is_not_named_where_a_condition_fails_by_something_else() {
         );
     }
     assert_eq!(ask("data.notes == null ? data.call.status : true", &event), Err(Failure::NotBool));
+}
+
+/// Conditions of every kind over what the event has, and has not.
+fn conditions() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(vec![
+        "data.extra.yes",
+        "data.extra.three",
+        "data.extra.none",
+        "data.extra.also",
+        "data.extra.gone",
+        "data.extra.tags",
+        "data.extra.deep.a",
+        "data.extra.deep.a.b",
+        "data.extra.rows[0].x",
+        "data.extra.rows[1]",
+        "data.extra.limits[data.extra.plan]",
+        "data.notes",
+        "data.call.status",
+        "true",
+        "false",
+        "1",
+        "'a'",
+        "null",
+        "[]",
+        "has(data.extra.gone)",
+        "has(data.extra.none.x)",
+    ]);
+    leaf.prop_map(str::to_owned).prop_recursive(3, 24, 3, |inner| {
+        (0..14, inner.clone(), inner.clone(), inner).prop_map(|(kind, a, b, c)| match kind {
+            0 => format!("({a} && {b})"),
+            1 => format!("({a} || {b})"),
+            2 => format!("({a} ? {b} : {c})"),
+            3 => format!("({a} < {b})"),
+            4 => format!("({a} + {b} == {c})"),
+            5 => format!("!{a}"),
+            6 => format!("({a} in {b})"),
+            7 => format!("({a} in [{b}, {c}])"),
+            8 => format!("(size({a}) > 0)"),
+            9 => format!("'ab'.contains({a})"),
+            10 => format!("[{a}, {b}][1]"),
+            11 => format!("[{a}, {b}].exists(x, x || {c})"),
+            12 => format!("[{a}, {b}].all(x, x < {c})"),
+            _ => format!("({a} == {b})"),
+        })
+    })
+}
+
+/// Whether what a name stands for is null, or not there.
+fn is_gap(value: Option<&Value>, steps: &[&str]) -> bool {
+    match (value, steps) {
+        (None | Some(Value::Null), _) => true,
+        (Some(_), []) => false,
+        (Some(value), [step, rest @ ..]) => match (value, step.parse::<usize>()) {
+            (Value::Array(entries), Ok(at)) => is_gap(entries.get(at), rest),
+            (_, _) if step.is_empty() => true,
+            _ => is_gap(value.get(step), rest),
+        },
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_named_as_the_null_of_a_failure_is_null_or_not_there(text in conditions()) {
+        let event = gappy();
+        let Ok((condition, _)) = Condition::parse(&text) else { return Ok(()) };
+        let told = condition.holds(&Subject::new(event.to_string().as_bytes()));
+
+        let judged = condition.judges(&Subject::new(event.to_string().as_bytes()));
+        prop_assert_eq!(told.clone().ok(), judged);
+        if let Err(Failure::Null { field }) = told {
+            let steps: Vec<&str> = field.split(['.', '[']).map(|it| it.trim_end_matches(']')).collect();
+            prop_assert!(is_gap(Some(&event), &steps), "{} names {}", text, field);
+        }
+    }
 }
 
 #[test]
