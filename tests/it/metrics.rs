@@ -2,9 +2,12 @@
 
 use std::{net::TcpListener, time::Duration};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::harness::{API_KEY, Reply, Setup, Target, callback, client, eventually, post};
+use crate::{
+    harness::{API_KEY, Reply, Setup, Target, callback, client, eventually, post},
+    reload::order,
+};
 
 /// Every series of the contract whose part exists.
 const SERIES: &[&str] = &[
@@ -182,6 +185,75 @@ async fn both_accounting_identities_hold_at_every_scrape() {
     assert_eq!(page.get("hookswitch_deliveries_enqueued_total", &[("target", "flaky")]), 91.0);
     let quarantined = [("source", "calls"), ("state", "quarantined")];
     assert_eq!(page.get("hookswitch_events", &quarantined), 15.0);
+}
+
+/// What operators do moves between the terms of the second identity, and out of the store.
+#[tokio::test]
+async fn both_identities_hold_at_every_scrape_while_operators_redrive_replay_discard_and_erase() {
+    let flaky =
+        Target::scripted(|nth, _| Reply::status(if nth % 3 == 0 { 500 } else { 200 })).await;
+    let moved = Target::answering(410).await;
+    let quick = "retry = { initial = \"10ms\", factor = 1, max = \"10ms\" }";
+    let setup = Setup::new().target("flaky", &flaky, quick);
+    let without_moved = setup.text();
+    let setup = setup.target("moved", &moved, quick);
+    let (relay, (names, targets)) = (setup.start().await, (["calls"], ["flaky", "moved"]));
+    let settled = |dead: f64| {
+        let relay = &relay;
+        async move {
+            eventually("all to be dead or delivered", || async {
+                let page = relay.metrics().await;
+                page.get("hookswitch_deliveries", &[("target", "moved"), ("state", "dead")]) == dead
+                    && page.sum("hookswitch_deliveries", &[("state", "pending")]) == 0.0
+            })
+            .await;
+        }
+    };
+    let done = async |path: &str, body: Value, count: &str| {
+        let (status, told) = order(&relay, path, &body).await;
+        assert_eq!(status, 200, "{path}: {told}");
+        told[count].as_u64().unwrap()
+    };
+    let working = async {
+        let sends = (0..24).map(|call| {
+            let (url, body) = (relay.url(), callback(&format!("call.{call}")));
+            async move { post(&url, &body).await.id() }
+        });
+        relay.told(sends).await;
+        settled(24.0).await;
+        let dead = json!({ "target": "moved" });
+        assert_eq!(done("/api/v1/dead-letters/redrive", dead.clone(), "moved").await, 24);
+        settled(24.0).await;
+        let again = json!({ "to": ["flaky", "moved"] });
+        assert_eq!(done("/api/v1/replay", again, "deliveries").await, 48);
+        settled(24.0).await;
+        let one = json!({ "call": "call.7" });
+        assert_eq!(done("/api/v1/erase", one, "events").await, 1);
+        settled(23.0).await;
+        assert_eq!(done("/api/v1/dead-letters/discard", dead, "moved").await, 23);
+        order(&relay, "/api/v1/targets/moved/pause", &json!({})).await;
+        post(&relay.url(), &callback("call.owed")).await;
+        assert_eq!(relay.reload(&without_moved, "dead").await.0, 200);
+        settled(1.0).await;
+        let everyone = json!({ "number": "+15550100123" });
+        assert_eq!(done("/api/v1/erase", everyone, "events").await, 24);
+    };
+    let scraping = async {
+        loop {
+            relay.metrics().await.assert_balanced(&names, &targets);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        () = scraping => unreachable!(),
+        () = working => {}
+    }
+
+    let page = relay.metrics().await;
+    page.assert_balanced(&names, &targets);
+    let of_moved =
+        |state| page.get("hookswitch_deliveries", &[("target", "moved"), ("state", state)]);
+    assert_eq!(["pending", "delivered", "dead", "discarded"].map(of_moved), [0.0, 0.0, 0.0, 25.0]);
 }
 
 #[tokio::test]
