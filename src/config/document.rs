@@ -38,6 +38,16 @@ pub(super) struct Document<'t> {
     lines: Vec<usize>,
 }
 
+/// A heading without the bracket at its end, and the text with it.
+#[derive(Debug)]
+pub(super) struct Unclosed {
+    /// Its line, from 1.
+    line: usize,
+    /// The byte at which the bracket is missing.
+    at: usize,
+    pub(super) closed: String,
+}
+
 /// Where each table of a file is.
 #[derive(Clone, Default)]
 pub(super) struct Headings {
@@ -113,6 +123,26 @@ impl<'t> Document<'t> {
             masks.splice(..0, self.masks_by_words());
         }
         (tree, masks)
+    }
+
+    /// The first heading that lacks its bracket and is otherwise one, if no other fault of structure
+    /// comes before it.
+    pub(super) fn unclosed_heading(&self, readable: &str) -> Option<Unclosed> {
+        let (_, errors) = DeTable::parse_recoverable(readable);
+        let faults = errors
+            .iter()
+            .filter(|error| matches!(ground(error.message()), Ground::Line | Ground::Structure));
+        let at = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
+        let first = faults.min_by_key(|error| at(error))?;
+        let line = self.line_of(at(first));
+        let range = self.line_range(line);
+        let heading = without_comment(self.text.get(range.clone())?).trim_end();
+        let is_one = heading.trim_start().starts_with('[')
+            && !heading.contains(['=', '#', '"', '\''])
+            && first.message().contains("unclosed");
+        let at = range.start + heading.len();
+        let (before, after) = (self.text.get(..at)?, self.text.get(at..)?);
+        is_one.then(|| Unclosed { line: line + 1, at, closed: format!("{before}]{after}") })
     }
 
     /// Where each table begins: those of the file, and those under names of the operator's own.
@@ -372,6 +402,24 @@ impl<'t> Document<'t> {
         }
         let start = span.start + start + host;
         (start + 1 < span.end).then_some(Mask { span: start..span.end, shown: "…\"" })
+    }
+}
+
+// === impl Unclosed ===
+
+impl Unclosed {
+    /// What is wrong with the file: of `broken` what is said about the heading, of `closed`, which
+    /// was found behind a bracket that is not there, all else.
+    pub(super) fn explain(&self, broken: Problems, closed: Vec<Problem>) -> Problems {
+        let is_here = |problem: &Problem| problem.place.line == Some(self.line);
+        let mut problems: Vec<Problem> = broken.0.into_iter().filter(is_here).collect();
+        let as_written = |at: usize| if at > self.at { at - 1 } else { at };
+        problems.extend(closed.into_iter().filter(|problem| !is_here(problem)).map(|problem| {
+            let span = problem.place.span.map(|span| as_written(span.start)..as_written(span.end));
+            Problem { place: Place { span, ..problem.place }, ..problem }
+        }));
+        problems.sort_by_key(|problem| problem.place.line);
+        Problems(problems)
     }
 }
 

@@ -86,6 +86,9 @@ struct Named<'a> {
     fields: Fields<'a>,
 }
 
+/// Headings that lack their bracket in one file, and are taken as if they had it.
+const HEADINGS_CLOSED_MAX: usize = 16;
+
 // === impl Config ===
 
 impl Config {
@@ -104,13 +107,31 @@ impl Config {
         text: &str,
         environment: &Environment,
     ) -> Result<(Self, Vec<Problem>), Problems> {
+        Self::parse_closing(file, text, environment, HEADINGS_CLOSED_MAX)
+    }
+
+    /// The same. A heading without its bracket would hide all that follows it: the rest is read as
+    /// if it were closed, at most so many of them.
+    fn parse_closing(
+        file: &str,
+        text: &str,
+        environment: &Environment,
+        headings_left: usize,
+    ) -> Result<(Self, Vec<Problem>), Problems> {
         let document = Document::new(file, text);
         let reading = Reading::new(environment);
         let readable = document.without_broken_lines(&reading);
         let (tree, masks) = document.parse(&readable, &reading);
         let headings = document.headings(&tree, &masks);
         let config = read(&reading, &tree).map(|config| Self { headings, ..config });
-        document.conclude(config, &reading.into_findings(), &masks)
+        let read = document.conclude(config, &reading.into_findings(), &masks);
+        let (Err(broken), Some(headings_left)) = (&read, headings_left.checked_sub(1)) else {
+            return read;
+        };
+        let Some(unclosed) = document.unclosed_heading(&readable) else { return read };
+        let behind = Self::parse_closing(file, &unclosed.closed, environment, headings_left);
+        let behind = behind.map_or_else(|problems| problems.0, |(_, warnings)| warnings);
+        Err(unclosed.explain(broken.clone(), behind))
     }
 
     /// A problem that is not in the text of a table, but in what the table names.

@@ -657,6 +657,22 @@ fn each_broken_file_is_answered_as_written_beside_it() {
 }
 
 #[test]
+fn behind_headings_that_lack_their_bracket_each_problem_has_its_place_in_the_file_as_it_is() {
+    let text = include_str!("../../tests/fixtures/config/unclosed-headings.toml");
+    let found = problems(text);
+
+    for (key, line) in [("fiel", 6), ("paht", 9), ("form", 12)] {
+        let message = format!("unknown key `{key}`");
+        let place = &found.iter().find(|problem| problem.message == message).unwrap().place;
+        assert_eq!((place.line, place.column), (Some(line), Some(1)));
+        assert_eq!(text.get(place.span.clone().unwrap()), Some(key));
+    }
+    // More of them than are taken as closed: the rest waits for the next run.
+    let many = "[sources.a\n".repeat(100);
+    assert!(!problems(&many).is_empty());
+}
+
+#[test]
 fn one_file_is_one_file_through_a_link_to_its_folder_whether_it_is_there_or_not() {
     let folder = tempfile::tempdir().unwrap();
     let (real, link) = (folder.path().join("real"), folder.path().join("link"));
