@@ -142,8 +142,9 @@ async fn show(connection: &Connection, id: &str) -> Result<Exit, Exit> {
     Ok(print(&text))
 }
 
-/// Line by line; Ctrl-C is heard between two, and between two pages. A file is written under a name of its own beside
-/// `out` and renamed at the end: under its own name there is the whole export, or nothing.
+/// Line by line; Ctrl-C is heard between two, and between two pages. A file is written under a
+/// name of its own beside `out` and renamed at the end: under its own name there is the whole
+/// export, or nothing.
 async fn export(address: &Address, picked: &Picked, out: Option<&Path>) -> Result<Exit, Exit> {
     let peer = address.open(Need::Read).await?;
     let mut draft = out.map(Draft::beside).transpose()?;

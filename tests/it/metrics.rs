@@ -5,7 +5,7 @@ use std::{net::TcpListener, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{API_KEY, Reply, Setup, Target, callback, client, eventually, post},
+    harness::{API_KEY, Relay, Reply, Setup, Target, callback, client, eventually, post},
     reload::order,
 };
 
@@ -132,6 +132,24 @@ async fn whatever_happens_no_series_appears_that_was_not_there_from_the_start() 
     }
 }
 
+/// Whom the identities below are about.
+const SOURCES: [&str; 1] = ["calls"];
+const TARGETS: [&str; 2] = ["flaky", "moved"];
+
+/// Does the work, while every scrape balances.
+async fn balanced_during<T>(relay: &Relay, work: impl Future<Output = T>) {
+    let scraping = async {
+        loop {
+            relay.metrics().await.assert_balanced(&SOURCES, &TARGETS);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        () = scraping => unreachable!(),
+        _ = work => {}
+    }
+}
+
 /// Retries, buries, restarts, repeats: every scrape on the way balances.
 #[tokio::test]
 async fn both_accounting_identities_hold_at_every_scrape() {
@@ -141,7 +159,6 @@ async fn both_accounting_identities_hold_at_every_scrape() {
         Target::scripted(|nth, _| Reply::status(if nth % 4 == 0 { 410 } else { 200 })).await;
     let quick = "retry = { initial = \"10ms\", factor = 1, max = \"10ms\" }";
     let setup = Setup::new().target("flaky", &flaky, quick).target("moved", &moved, quick);
-    let (names, targets) = (["calls"], ["flaky", "moved"]);
 
     for round in 0..3 {
         let relay = setup.start().await;
@@ -159,24 +176,15 @@ async fn both_accounting_identities_hold_at_every_scrape() {
                 }
             })
             .collect();
-        let scraping = async {
-            loop {
-                relay.metrics().await.assert_balanced(&names, &targets);
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        tokio::select! {
-            () = scraping => unreachable!(),
-            _ = relay.told(sends) => {}
-        }
-        relay.metrics().await.assert_balanced(&names, &targets);
+        balanced_during(&relay, relay.told(sends)).await;
+        relay.metrics().await.assert_balanced(&SOURCES, &TARGETS);
         relay.stop().await;
     }
 
     let relay = setup.start().await;
     eventually("everything to be delivered or dead", || async {
         let page = relay.metrics().await;
-        page.assert_balanced(&names, &targets);
+        page.assert_balanced(&SOURCES, &TARGETS);
         page.sum("hookswitch_deliveries", &[("state", "pending")]) == 0.0
     })
     .await;
@@ -197,7 +205,7 @@ async fn both_identities_hold_at_every_scrape_while_operators_redrive_replay_dis
     let setup = Setup::new().target("flaky", &flaky, quick);
     let without_moved = setup.text();
     let setup = setup.target("moved", &moved, quick);
-    let (relay, (names, targets)) = (setup.start().await, (["calls"], ["flaky", "moved"]));
+    let relay = setup.start().await;
     let settled = |dead: f64| {
         let relay = &relay;
         async move {
@@ -238,19 +246,10 @@ async fn both_identities_hold_at_every_scrape_while_operators_redrive_replay_dis
         let everyone = json!({ "number": "+15550100123" });
         assert_eq!(done("/api/v1/erase", everyone, "events").await, 24);
     };
-    let scraping = async {
-        loop {
-            relay.metrics().await.assert_balanced(&names, &targets);
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::select! {
-        () = scraping => unreachable!(),
-        () = working => {}
-    }
+    balanced_during(&relay, working).await;
 
     let page = relay.metrics().await;
-    page.assert_balanced(&names, &targets);
+    page.assert_balanced(&SOURCES, &TARGETS);
     let of_moved =
         |state| page.get("hookswitch_deliveries", &[("target", "moved"), ("state", state)]);
     assert_eq!(["pending", "delivered", "dead", "discarded"].map(of_moved), [0.0, 0.0, 0.0, 25.0]);
