@@ -98,6 +98,7 @@ macro_rules! conforms {
             closing_commits_what_is_queued_and_refuses_what_comes_after
             a_released_event_goes_to_its_targets_once
             a_released_event_is_recognised_when_it_is_repeated
+            a_released_event_is_recognised_though_its_content_came_long_ago_too
             an_unrouted_event_can_be_routed_later
             a_release_that_nobody_takes_leaves_the_event_unrouted
             dead_letters_are_found_by_everything_a_filter_names

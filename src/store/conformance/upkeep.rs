@@ -99,6 +99,32 @@ pub(crate) async fn a_released_event_is_recognised_when_it_is_repeated(backend: 
     assert!(!commit(&*store, marked(backend.clock(), 2)).await.is_duplicate());
 }
 
+pub(crate) async fn a_released_event_is_recognised_though_its_content_came_long_ago_too(
+    backend: &dyn Backend,
+) {
+    let store = backend.open();
+    commit(&*store, marked(backend.clock(), 2)).await;
+    let erased = commit(&*store, marked(backend.clock(), 3)).await.id();
+    backend.clock().advance(WINDOW.saturating_sub(second(1)));
+    let unread = |number| Admission {
+        fingerprint: Some(fingerprint(number)),
+        ..quarantined(backend.clock())
+    };
+    let (first, second_one) = (unread(12), unread(13));
+    commit(&*store, first.clone()).await;
+    commit(&*store, second_one.clone()).await;
+    erase(&*store, Erasure::Event(erased)).await;
+    backend.clock().advance(second(1));
+
+    for (number, waiting) in [(2, first), (3, second_one)] {
+        let read =
+            Admission { fingerprint: Some(fingerprint(number)), ..reread(&waiting, &["crm"]) };
+        assert_eq!(store.release(read).await, Ok(true));
+        let repeat = commit(&*store, marked(backend.clock(), number)).await;
+        assert_eq!((repeat.id(), repeat.is_duplicate()), (waiting.id, true), "{number}");
+    }
+}
+
 pub(crate) async fn an_unrouted_event_can_be_routed_later(backend: &dyn Backend) {
     let store = backend.open();
     let first = admission(backend.clock(), &[]);

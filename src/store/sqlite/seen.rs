@@ -4,8 +4,8 @@
 //! the log would grow by more than the event itself. So a new one is noted at the end of
 //! `seen_lately` and in a map here; once the map is full it is sorted, and moved into the tree
 //! `seen` a few neighbours at a time. A fingerprint is looked for in the map, in what is being
-//! moved, then in the tree; the first that has it decides, because a younger note is only made
-//! once the older has expired.
+//! moved, then in the tree; the first that still remembers it decides, because a younger note is
+//! only made once the older has expired or was erased.
 
 use std::collections::HashMap;
 
@@ -97,13 +97,18 @@ impl Seen {
         key: Key,
         now: Timestamp,
     ) -> Result<Option<(EventId, bool)>, Fault> {
-        let found = match self.noted_as(&key) {
-            Some(seq) => one(&mut statements.noted, [seq])?,
-            None => one(&mut statements.seen, params![key.0, key.1])?,
+        let now = now.as_millisecond();
+        let lasts = |(_, _, until): &(EventId, bool, i64)| now < *until;
+        let noted = match self.noted_as(&key) {
+            Some(seq) => one(&mut statements.noted, [seq])?.filter(lasts),
+            None => None,
         };
-        Ok(found
-            .filter(|(_, _, until)| now.as_millisecond() < *until)
-            .map(|(id, quarantined, _)| (id, quarantined)))
+        // Also behind a note that has expired: a release writes into the tree only.
+        let found = match noted {
+            None => one(&mut statements.seen, params![key.0, key.1])?.filter(lasts),
+            noted => noted,
+        };
+        Ok(found.map(|(id, quarantined, _)| (id, quarantined)))
     }
 
     /// Notes the first event with this fingerprint.
