@@ -113,6 +113,7 @@ macro_rules! conforms {
             a_purge_removes_history_that_is_old_and_counts_as_before
             a_purge_keeps_what_waits_however_old
             a_purge_gives_up_what_waited_for_a_person_too_long
+            a_purge_goes_on_behind_what_a_clock_that_ran_ahead_accepted
             numbers_of_removed_events_are_never_given_again
             an_erased_event_leaves_nothing_and_the_totals_balance
             a_number_is_erased_wherever_it_occurs_and_others_stay

@@ -429,6 +429,24 @@ pub(crate) async fn a_purge_gives_up_what_waited_for_a_person_too_long(backend: 
     assert!(store.dead_letters(DeadFilter::default(), None, 9).await.unwrap().letters.is_empty());
 }
 
+pub(crate) async fn a_purge_goes_on_behind_what_a_clock_that_ran_ahead_accepted(
+    backend: &dyn Backend,
+) {
+    let store = backend.open();
+    let clock = backend.clock();
+    let ahead = Clock::manual(clock.now() + 10 * PAST_DEAD_RETENTION);
+    let early = commit(&*store, admission(&ahead, &[])).await.id();
+    commit(&*store, admission(clock, &["crm"])).await;
+    settle_all(backend, &*store, "crm", Settlement::Delivered).await;
+    clock.advance(PAST_RETENTION);
+
+    let purged = pass(&*store).await;
+
+    assert_eq!((purged.history, purged.dead, purged.waiting), (1, 0, 0));
+    let left = walk(&*store, EventFilter::default(), Order::OldestFirst, 9).await;
+    assert_eq!(left, [early]);
+}
+
 pub(crate) async fn numbers_of_removed_events_are_never_given_again(backend: &dyn Backend) {
     let store = backend.open();
     let first = commit(&*store, marked(backend.clock(), 1)).await.id();

@@ -49,6 +49,7 @@ pub(super) struct Stale {
 /// Until when what is kept, in milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kept {
+    now: i64,
     /// History that ended before this goes.
     pub(super) history: i64,
     /// What waited since before this goes.
@@ -383,7 +384,9 @@ pub(super) fn stale(
     let mut rows = query.query([after])?;
     while let Some(row) = rows.next()? {
         let (seq, received_at): (i64, i64) = (row.get(0)?, row.get(2)?);
-        if !full && received_at > kept.history.max(kept.waiting) {
+        // What a clock accepted that ran ahead says nothing of the age of what came after it.
+        let is_ahead = received_at > kept.now;
+        if !full && !is_ahead && received_at > kept.history.max(kept.waiting) {
             break;
         }
         let goes = if row.get_ref(1)?.as_str()? == EventState::Routed.as_str() {
@@ -554,10 +557,11 @@ pub(super) fn fingerprints(
 impl Kept {
     /// What is kept at `now`.
     pub(super) fn at(now: Timestamp, retention: Duration, dead_retention: Duration) -> Self {
+        let now = now.as_millisecond();
         let before = |kept: Duration| {
-            now.as_millisecond().saturating_sub(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX))
+            now.saturating_sub(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX))
         };
-        Self { history: before(retention), waiting: before(dead_retention) }
+        Self { now, history: before(retention), waiting: before(dead_retention) }
     }
 }
 
