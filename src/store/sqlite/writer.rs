@@ -212,6 +212,13 @@ impl Shared {
         }
     }
 
+    /// Has the owner of every target look what is due.
+    fn call_all(&self) {
+        for handover in lock(&self.handovers).values() {
+            handover.call();
+        }
+    }
+
     pub(super) fn is_troubled(&self, trouble: Option<StoreError>) {
         *lock(&self.trouble) = trouble;
     }
@@ -267,6 +274,8 @@ impl Writer {
             drop(self);
             self = reopen(&shared, trouble)?;
             shared.is_troubled(None);
+            // What was refused because it could not be synced may be there all the same.
+            shared.call_all();
             tracing::info!("the store is open again");
         }
         drop(self.log);

@@ -4,6 +4,7 @@
 use std::{
     fs::{self, File},
     sync::Arc,
+    time::Duration,
 };
 
 use rusqlite::Connection;
@@ -13,6 +14,7 @@ use super::Place;
 use crate::{
     clock::Clock,
     metrics::Metrics,
+    route::TargetName,
     store::{
         Admission, Receipt, Settings, Settlement, Store as _, StoreError,
         conformance::{admission, assert_balanced, attempt, due, fingerprint},
@@ -32,12 +34,17 @@ type Answer = oneshot::Receiver<Result<Receipt, StoreError>>;
 
 /// A writer without its thread, so that its connection can be set up to fail.
 fn writer(place: &Place) -> Writer {
+    shared_writer(place).1
+}
+
+/// The same, and what it shares with those who ask it.
+fn shared_writer(place: &Place) -> (Arc<Shared>, Writer) {
     let path = open::prepare(&place.path()).unwrap();
     let connection = schema::open_writer(&path).unwrap();
     let series = Series::register(&Metrics::new());
     let disk = Disk::of(&path, 0);
-    let shared = Shared::new(path, place.clock.clone(), disk, series);
-    Writer::new(Arc::new(shared), connection).unwrap()
+    let shared = Arc::new(Shared::new(path, place.clock.clone(), disk, series));
+    (Arc::clone(&shared), Writer::new(shared, connection).unwrap())
 }
 
 fn jobs(clock: &Clock, count: u8) -> (Vec<Job>, Vec<Answer>) {
@@ -208,6 +215,27 @@ async fn a_writer_with_nothing_to_do_finds_out_that_a_sync_failed() {
 }
 
 #[tokio::test]
+async fn targets_are_told_of_what_was_written_when_a_sync_failed_and_is_on_disk_after_all() {
+    let place = Place::new();
+    let (shared, mut writer) = shared_writer(&place);
+    let device = File::open("/dev/null").unwrap();
+    writer.sync_by(|shared| Log::over(device, shared).unwrap());
+    let handover = shared.handover(&TargetName::new("crm"));
+    let writing = std::thread::spawn(move || writer.run());
+
+    let refused = shared.ask(|reply| Job::Commit(Box::new(marked(&place.clock, 1)), reply)).await;
+
+    assert!(matches!(refused, Err(StoreError::Io(_))), "{refused:?}");
+    until("the store takes callbacks again", || shared.refusal().is_none()).await;
+    let told = tokio::time::timeout(Duration::from_secs(10), handover.wake().notified_owned());
+    assert!(told.await.is_ok(), "nobody is told");
+    assert!(handover.take().look);
+    shared.queue.close();
+    drop(writing.join().unwrap());
+    assert_eq!(due(&*place.try_open().unwrap(), "crm", place.clock.now()).await.len(), 1);
+}
+
+#[tokio::test]
 async fn after_a_failed_commit_the_file_is_opened_anew_and_taken_on_where_it_was() {
     let place = Place::new();
     let store = place.try_open().unwrap();
@@ -315,7 +343,7 @@ async fn an_event_for_more_targets_than_fit_fails_alone() {
 
 /// Waits for a condition that others bring about, at most ten seconds.
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     while !holds() {
         assert!(tokio::time::Instant::now() < deadline, "waited in vain: {what}");
         tokio::task::yield_now().await;
