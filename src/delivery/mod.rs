@@ -29,6 +29,7 @@ pub mod retry;
 pub mod target;
 pub mod template;
 pub mod verdict;
+mod weight;
 
 #[cfg(test)]
 mod tests;

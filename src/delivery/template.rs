@@ -1,7 +1,7 @@
 //! A body made from an event by a template.
 //!
-//! Bounded in what it may compute, in how deep it may call and in what it may write: the event
-//! that goes in was made by a stranger. Where the body is JSON every value is written as JSON,
+//! Bounded in what it may compute, in how deep it may call, in how deep and large its values may be
+//! and in what it may write: the event that goes in was made by a stranger. Where the body is JSON every value is written as JSON,
 //! so that no text of an event can end the string it stands in. Pure.
 
 use std::{fmt, io, sync::Arc};
@@ -9,11 +9,12 @@ use std::{fmt, io, sync::Arc};
 use bytes::Bytes;
 use http::HeaderValue;
 use minijinja::{
-    AutoEscape, Environment, ErrorKind, UndefinedBehavior, Value, filters, value::Kwargs,
+    AutoEscape, Environment, ErrorKind, State, UndefinedBehavior, Value, filters,
+    value::{Kwargs, Rest, ValueOrKwargs},
 };
 use serde::de::IgnoredAny;
 
-use crate::event::GOLDEN;
+use crate::{delivery::weight, event::GOLDEN};
 
 /// A template that was read. Cloning shares it.
 #[derive(Clone)]
@@ -79,8 +80,18 @@ impl Template {
         environment.set_auto_escape_callback(move |_| {
             if is_json { AutoEscape::Json } else { AutoEscape::None }
         });
+        environment.set_formatter(weight::write);
+        for (name, filter) in weight::text_filters() {
+            environment.add_filter(name, weight::paid(filter));
+        }
         environment.add_filter("escaped", escaped);
+        environment.add_filter("indent", indent);
         environment.add_filter("tojson", to_json);
+        environment
+            .add_function("debug", |_: Rest<ValueOrKwargs>| not_here("`tojson` shows a value"));
+        environment.add_function("namespace", |_: Rest<ValueOrKwargs>| {
+            not_here("filters carry a value through a list: selectattr, map, sum, join, length")
+        });
         // Else the first of all errors would hold the whole template and what it was given.
         environment.set_debug(false);
         let syntax = |error| TemplateError::Syntax(Told { error, about: None });
@@ -143,25 +154,62 @@ fn there(value: &Value) -> Result<&Value, minijinja::Error> {
     if value.is_undefined() { Err(ErrorKind::UndefinedError.into()) } else { Ok(value) }
 }
 
+/// A function that other templates have and these do not: what a loop hands on to its next turn
+/// through a `namespace` can hold itself, or nest deeper than any stack.
+fn not_here(instead: &str) -> Result<Value, minijinja::Error> {
+    let message = format!("a template of a target has no such function; {instead}");
+    Err(minijinja::Error::new(ErrorKind::UnknownFunction, message))
+}
+
 /// A value as JSON, as the engine writes it; before each line it writes what it is told, however
 /// much that is.
-fn to_json(value: &Value, indent: Option<Value>, named: Kwargs) -> Result<Value, minijinja::Error> {
+fn to_json(
+    state: &State<'_, '_>,
+    value: &Value,
+    indent: Option<Value>,
+    named: Kwargs,
+) -> Result<Value, minijinja::Error> {
     let told = indent.clone().map_or_else(|| named.peek("indent"), |indent| Ok(Some(indent)))?;
-    if told.is_some_and(|told| u64::try_from(told).is_ok_and(|width| width > INDENT_MAX)) {
-        return Err(minijinja::Error::new(
+    weight::pay_indented(state, there(value)?, told.map_or(Ok(0), narrow)?)?;
+    filters::tojson(value, indent, named)
+}
+
+/// Lines moved to the right, by what the engine is told as it tells `tojson`.
+fn indent(
+    state: &mut State<'_, '_>,
+    given: Rest<ValueOrKwargs>,
+) -> Result<Value, minijinja::Error> {
+    let given = given.into_values();
+    let told = given.get(1).and_then(|told| {
+        if told.is_kwargs() { told.get_attr("width").ok() } else { Some(told.clone()) }
+    });
+    let width = told.filter(|told| !told.is_undefined()).map_or(Ok(INDENT_MAX), narrow)?;
+    if let Some(value) = given.first() {
+        weight::pay(state, value)?;
+        let lines = value.as_str().map_or(0, |text| text.split('\n').count());
+        weight::pay_bytes(state, u64::try_from(lines).unwrap_or(u64::MAX).saturating_mul(width))?;
+    }
+    Value::from_function(filters::indent).call(state, &given)
+}
+
+/// How many spaces a filter is told to write before a line; told `true`, it has a width of its own.
+fn narrow(told: Value) -> Result<u64, minijinja::Error> {
+    match u64::try_from(told) {
+        Ok(width) if width > INDENT_MAX => Err(minijinja::Error::new(
             ErrorKind::InvalidOperation,
             format!("an indent is at most {INDENT_MAX}"),
-        ));
+        )),
+        Ok(_) | Err(_) => Ok(INDENT_MAX),
     }
-    filters::tojson(there(value)?, indent, named)
 }
 
 /// The text of a value as it stands between the quotes of a JSON string; of null nothing.
-fn escaped(value: &Value) -> Result<Value, minijinja::Error> {
+fn escaped(state: &State<'_, '_>, value: &Value) -> Result<Value, minijinja::Error> {
     let value = there(value)?;
     if value.is_none() {
         return Ok(Value::from_safe_string(String::new()));
     }
+    weight::pay(state, value)?;
     let quoted = serde_json::to_string(&value.to_string()).map_err(|error| {
         minijinja::Error::new(ErrorKind::BadSerialization, "not text").with_source(error)
     })?;
@@ -176,7 +224,7 @@ const NAME: &str = "template";
 /// over the longest transcript takes.
 const FUEL: u64 = 1_000_000;
 
-/// Spaces for each level of JSON.
+/// Spaces for each level of JSON, and before a line.
 const INDENT_MAX: u64 = 16;
 
 /// Macros within macros.
@@ -339,8 +387,87 @@ mod tests {
             let error = wide.render(EVENT).unwrap_err().to_string();
             assert!(error.contains("an indent is at most 16"), "{width}: {error}");
         }
-        let double = "{% set ns = namespace(x='xxxxxxxx') %}{% for a in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}1";
-        assert!(matches!(json(double).render(EVENT), Err(TemplateError::Fails(_))));
+    }
+
+    fn refusal(template: &Template) -> String {
+        template.render(EVENT).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_would_nest_deeper_than_any_stack_in_a_loop_is_refused() {
+        let nests = "{% set ns = namespace(l=[]) %}{% for x in range(100000) %}{% set ns.l = [ns.l] %}{% endfor %}";
+        let holds_itself = "{% set ns = namespace() %}{% set ns.me = ns %}{{ ns }}";
+        for hostile in [nests, &format!("{nests}{{{{ ns.l }}}}"), holds_itself] {
+            let said = refusal(&json(hostile));
+            assert!(said.contains("no such function; filters carry a value"), "{hostile}: {said}");
+        }
+        assert!(refusal(&json("{{ debug() }}")).contains("no such function; `tojson`"));
+        let (open, close) = ("[".repeat(60), "]".repeat(60));
+        let nested = |times: usize| {
+            let again = format!("{{% set a = {open}a{close} %}}").repeat(times);
+            json(&format!("{{% set a = 1 %}}{again}{{{{ a }}}}"))
+        };
+        assert_eq!(made(&nested(2)).len(), 241);
+        assert!(refusal(&nested(5)).contains("nested more than 256 deep"));
+    }
+
+    #[test]
+    fn a_value_that_is_small_until_it_is_text_is_paid_for_before_it_is() {
+        let doubled = format!("{{% set a = [1, 1] %}}{}", "{% set a = [a, a] %}".repeat(60));
+        let repeated = "{% set a = [[[1] * 90000000] * 90000000] * 90000000 %}";
+        let wide = "{% set a = [\"x\" * 100000] * 90000000 %}";
+        for hostile in [&doubled, repeated, wide] {
+            let said = refusal(&json(&format!("{hostile}{{{{ a }}}}")));
+            assert!(said.contains("out of fuel"), "{hostile}: {said}");
+        }
+        for walked in [
+            "{% set text %}{{ a }}{% endset %}1",
+            "{% filter upper %}{{ a }}{% endfilter %}",
+            "{{ a | tojson }}",
+            "{{ a | tojson(indent=16) }}",
+            "{{ a | escaped }}",
+            "{{ a | string }}",
+            "{{ a | pprint }}",
+            "{{ a | upper }}",
+            "{{ a | lower }}",
+            "{{ a | title }}",
+            "{{ a | capitalize }}",
+            "{{ a | trim }}",
+            "{{ a | safe }}",
+            "{{ a | e }}",
+            "{{ a | escape }}",
+            "{{ a | indent }}",
+            "{{ a | join }}",
+            "{{ [a] | map('string') | list }}",
+            "{{ '%s' | format(a) }}",
+            "{{ '%(x)s' | format(x=a) }}",
+            "{{ a | urlencode }}",
+        ] {
+            let said = refusal(&json(&format!("{doubled}{walked}")));
+            assert!(said.contains("out of fuel"), "{walked}: {said}");
+        }
+    }
+
+    #[test]
+    fn no_argument_of_a_filter_makes_it_take_more_than_it_pays_for() {
+        for hostile in [
+            "{{ 'x' * 900000000 }}",
+            "{{ ('x' * 9000000) | replace('x', 'y' * 9000000) }}",
+            "{{ range(100000) | join('x' * 10000) }}",
+            "{{ [1] | batch(900000000, 1) | list }}",
+            "{{ [1] | slice(900000000, 1) | list }}",
+            "{{ '%900000000d' | format(1) }}",
+            "{{ ('\n' * 30000000) | indent(16, true, true) }}",
+            "{{ ('\n' * 30000000) | indent(width=16, blank=true) }}",
+        ] {
+            let said = refusal(&json(hostile));
+            assert!(said.contains("out of fuel"), "{hostile}: {said}");
+        }
+        assert!(refusal(&json("{{ 'x' | indent(900000000) }}")).contains("at most 16"));
+        assert!(refusal(&json("{{ 'x' | indent(width=900000000) }}")).contains("at most 16"));
+        assert!(refusal(&json("{{ range(900000000) }}")).contains("too many elements"));
+        let recursive = "{% for x in [[1]] recursive %}{{ loop([[x]]) }}{% endfor %}";
+        assert!(refusal(&json(recursive)).contains("recursion limit"));
     }
 
     #[test]

@@ -99,6 +99,7 @@ const PURE: &[&str] = &[
     "delivery/retry.rs",
     "delivery/template.rs",
     "delivery/verdict.rs",
+    "delivery/weight.rs",
 ];
 
 /// What a pure file must not name.
