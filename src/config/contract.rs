@@ -133,7 +133,7 @@ pub static SOURCE: Table = Table {
         .or("[\"POST\"]"),
         Key::optional("ack", Kind::Ack, "The status of a success answer.").or("200"),
         Key::optional("max_body", Kind::Size, "The longest body, decoded; else 413.")
-            .or_from("server.max_body"),
+            .or_from("server.max_body, of synthflow at least \"8 MiB\""),
         Key::optional(
             "dedupe_window",
             Kind::Duration(Zero::Off),

@@ -41,7 +41,11 @@ pub(super) fn read(
     let path = path(name, fields);
     let methods = fields.get("methods", |node| value::some(node, value::method));
     let ack = fields.get("ack", value::ack);
-    let max_body = fields.get("max_body", value::body_size).or(inherited.max_body);
+    let usual = inherited.max_body.map(|bytes| match provider.and_then(Provider::max_body) {
+        Some(own) => own.max(bytes),
+        None => bytes,
+    });
+    let max_body = fields.get("max_body", value::body_size).or(usual);
     let dedupe_window = fields.get("dedupe_window", value::duration).or(inherited.dedupe_window);
     let on_unreadable = fields.get("on_unreadable", on_unreadable);
     let allow_from = fields.get("allow_from", value::networks);

@@ -403,6 +403,27 @@ fn a_preset_fills_in_all_of_a_signature_but_the_secret() {
 }
 
 #[test]
+fn a_source_takes_bodies_as_long_as_its_provider_sends_them_unless_it_says_otherwise() {
+    let longest = |server: &str, provider: &str, own: &str| {
+        let auth = "{ kind = \"bearer\", token = { env = \"TOKEN\" } }";
+        let source = format!("provider = \"{provider}\"\nauth = {auth}\n{own}");
+        let text = format!(
+            "[server]\n{server}\n[sources.s]\n{source}\n[targets.t]\nfile = \"-\"\n\
+             [[routes]]\nto = [\"t\"]\n"
+        );
+        let (config, _) = parse(&text).unwrap_or_else(|problems| panic!("{problems}"));
+        config.ingest.sources[0].max_body >> 10
+    };
+
+    assert_eq!(longest("", "synthflow", ""), 8 << 10, "transcripts have no documented limit");
+    assert_eq!(longest("max_body = \"1 MiB\"", "synthflow", ""), 8 << 10);
+    assert_eq!(longest("max_body = \"16 MiB\"", "synthflow", ""), 16 << 10);
+    assert_eq!(longest("", "synthflow", "max_body = \"512 KiB\""), 512);
+    assert_eq!(longest("", "11x", ""), 1 << 10);
+    assert_eq!(longest("max_body = \"64 KiB\"", "11x", ""), 64);
+}
+
+#[test]
 fn every_source_of_the_guide_loads() {
     let guide = include_str!("../docs/guide.md");
     let names = guide.split("{ env = \"").skip(1).map(|rest| rest.split('"').next().unwrap());

@@ -77,7 +77,7 @@ pub(super) const RULES: Rules = Rules {
     zone: "Australia/Brisbane",
     country: Some("AU"),
     bare_international: false,
-    max_body: 1 << 20,
+    max_body: None,
     auth_header: None,
     credentials: &[],
     map,

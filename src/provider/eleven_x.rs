@@ -80,7 +80,7 @@ pub(super) const RULES: Rules = Rules {
     zone: "UTC",
     country: None,
     bare_international: false,
-    max_body: 1 << 20,
+    max_body: None,
     auth_header: Some("x-api-key"),
     credentials: &[],
     map,

@@ -77,7 +77,7 @@ pub(super) const RULES: Rules = Rules {
     zone: "Asia/Kolkata",
     country: Some("IN"),
     bare_international: true,
-    max_body: 1 << 20,
+    max_body: None,
     auth_header: None,
     // Its validation key, which it repeats in the URL it calls.
     credentials: &["token"],

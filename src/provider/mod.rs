@@ -121,7 +121,7 @@ struct Rules {
     country: Option<&'static str>,
     /// Whether numbers stand with the country code and without `+` (C.9).
     bare_international: bool,
-    max_body: usize,
+    max_body: Option<usize>,
     auth_header: Option<&'static str>,
     /// Parameters of the URL that are the provider's own credentials, and no concern of a target.
     credentials: &'static [&'static str],
@@ -224,8 +224,8 @@ impl Provider {
         Self::ALL.iter().copied().find(|provider| provider.as_str() == word)
     }
 
-    /// The most bytes of a decoded body, unless the source sets its own.
-    pub fn max_body(self) -> usize {
+    /// The most bytes of a decoded body, where its bodies are longer than others'.
+    pub fn max_body(self) -> Option<usize> {
         self.rules().max_body
     }
 

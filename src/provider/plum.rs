@@ -74,7 +74,7 @@ pub(super) const RULES: Rules = Rules {
     zone: "UTC",
     country: None,
     bare_international: false,
-    max_body: 1 << 20,
+    max_body: None,
     auth_header: None,
     credentials: &[],
     map,

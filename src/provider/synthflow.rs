@@ -67,7 +67,7 @@ pub(super) const RULES: Rules = Rules {
     country: None,
     bare_international: false,
     // Transcripts have no documented limit.
-    max_body: 8 << 20,
+    max_body: Some(8 << 20),
     auth_header: None,
     credentials: &[],
     map,

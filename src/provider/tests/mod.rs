@@ -221,7 +221,7 @@ fn a_provider_is_found_by_its_word_and_by_no_other() {
     }
     assert_eq!(Provider::from_word("11X"), None);
     assert_eq!(Provider::ElevenX.auth_header(), Some("x-api-key"));
-    assert_eq!(Provider::ElevenX.max_body(), 1_048_576);
+    assert_eq!(Provider::ElevenX.max_body(), None);
 }
 
 #[test]
