@@ -155,6 +155,13 @@ impl Mapping {
         &self.changing
     }
 
+    /// Whether the log time stands where the places differ between repeats.
+    pub(super) fn has_changing_log(&self) -> bool {
+        let Some(Rule::At(log)) = self.rules.get("logged_at") else { return false };
+        let log = log.from.names();
+        self.changing.iter().any(|place| log.starts_with(&place.names()))
+    }
+
     /// The paths of the fields that are read as times, each in names joined by dots.
     pub fn times(&self) -> Vec<String> {
         let joined = |place: &Place| place.names().join(".");

@@ -203,7 +203,8 @@ pub fn normalise<'a>(
     let mut data = finish::finish(mapped, fields, query, from_query);
     data.provider = settings.data_provider();
     // A log that is another at each try cannot tell a call from one that looks alike.
-    let fingerprint = finish::identifies(&data, rules.changing.is_empty()).then_some(digest);
+    let log_stays = rules.changing.is_empty() && !settings.mapping.has_changing_log();
+    let fingerprint = finish::identifies(&data, log_stays).then_some(digest);
     Decoded { event: CallEvent { envelope, data }, fingerprint }
 }
 

@@ -282,6 +282,29 @@ async fn every_field_of_the_event_can_be_mapped_and_nothing_else_is_lost() {
     assert_eq!(data, expected, "{data:#}");
 }
 
+#[tokio::test]
+async fn two_calls_that_differ_in_nothing_but_a_log_time_that_changes_are_two() {
+    let relay = Setup::new()
+        .source(
+            "provider = \"custom\"\nauth = { kind = \"header\", name = \"x-key\", secret = \
+             \"test-key\" }\n[sources.calls.map]\nchanging = [\"/log/sent_at\"]\ncall.to = \
+             \"callee\"\ncall.status = \"result\"\nlogged_at = \"log[sent_at]\"",
+        )
+        .start()
+        .await;
+    let post = async |sent_at: &str| {
+        let log = json!({ "sent_at": sent_at });
+        let body = json!({ "callee": "+15550100123", "result": "busy", "log": log }).to_string();
+        send(&relay, Method::POST, "", &[("x-key", "test-key")], &body).await
+    };
+
+    let first = post("2025-10-27T10:02:41Z").await;
+    let second = post("2025-10-27T17:30:00Z").await;
+
+    assert_ne!(first.id(), second.id(), "a doubled result can be repaired, a lost one cannot");
+    assert_eq!(events(&relay, "unrouted").await, 2);
+}
+
 // --- signatures ---
 
 /// `printf %s c-1 | openssl dgst -sha256 -hmac secret -r`
