@@ -24,10 +24,11 @@ use hookswitch::{
     store::sqlite::{OpenError, Sqlite},
 };
 use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
-use serde_json::Value;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, value::RawValue};
 use tower::ServiceExt as _;
 
-use crate::cli::{ConfigPath, exit::Exit, trust};
+use crate::cli::{ConfigPath, events::segment, exit::Exit, trust};
 
 /// Which relay, and in which form what it says is shown.
 #[derive(Debug, clap::Args)]
@@ -59,6 +60,17 @@ pub(super) enum Peer {
     Relay(Relay),
     /// The API over a store of this machine, while no relay runs.
     Store(Box<Router>),
+}
+
+/// An event as it was told: its numbers are in no form but its own text.
+#[derive(Debug)]
+pub(super) struct ToldEvent {
+    /// All of the answer.
+    pub(super) text: String,
+    /// What is known of the event beside it.
+    pub(super) facts: Value,
+    /// The event itself; `null` while it is quarantined.
+    pub(super) event: Box<RawValue>,
 }
 
 /// What is asked of the peer.
@@ -265,13 +277,19 @@ impl Peer {
         json(&self.ask(Method::GET, path, None).await?)
     }
 
-    /// Asks for what may be gone by now.
-    pub(super) async fn find(&self, path: &str) -> Result<Option<Value>, Exit> {
-        match self.answer(Method::GET, path, None).await? {
+    /// Asks for an event, which may be gone by now.
+    pub(super) async fn find_event(&self, id: &str) -> Result<Option<ToldEvent>, Exit> {
+        let path = format!("/events/{}", segment(id));
+        match self.answer(Method::GET, &path, None).await? {
             (StatusCode::NOT_FOUND, _) => Ok(None),
-            (status, bytes) if status.is_success() => json(&bytes).map(Some),
+            (status, bytes) if status.is_success() => ToldEvent::read(bytes).map(Some),
             (status, bytes) => Err(refused(status, &bytes)),
         }
+    }
+
+    /// Asks for an event.
+    pub(super) async fn event(&self, id: &str) -> Result<ToldEvent, Exit> {
+        ToldEvent::read(self.bytes(&format!("/events/{}", segment(id))).await?)
     }
 
     /// Tells, and gives the JSON of a success.
@@ -300,6 +318,21 @@ impl Peer {
             Self::Relay(relay) => relay.send(method, &path, body).await,
             Self::Store(router) => answer_of(router, method, &path, body).await,
         }
+    }
+}
+
+// === impl ToldEvent ===
+
+impl ToldEvent {
+    fn read(bytes: Bytes) -> Result<Self, Exit> {
+        #[derive(Deserialize)]
+        struct Detail {
+            event: Box<RawValue>,
+        }
+        let facts = json(&bytes)?;
+        let Detail { event } = json(&bytes)?;
+        let text = String::from_utf8(bytes.into()).unwrap_or_default();
+        Ok(Self { text, facts, event })
     }
 }
 
@@ -411,7 +444,7 @@ async fn answer_of(
     Ok((status, bytes.map_err(|error| failed(&error))?))
 }
 
-fn json(bytes: &[u8]) -> Result<Value, Exit> {
+fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Exit> {
     serde_json::from_slice(bytes).map_err(|_| {
         eprintln!("error: what answers there is no Hookswitch relay");
         Exit::Failed

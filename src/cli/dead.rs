@@ -159,10 +159,9 @@ async fn export(address: &Address, picked: &Picked, out: Option<&Path>) -> Resul
             }
             let id = letter["event"].as_str().unwrap_or_default();
             // Erased or purged since the page was read: then the dead letter is gone with it.
-            let Some(event) = peer.find(&format!("/events/{}", segment(id))).await? else {
-                continue;
-            };
-            let line = format!("{}\n", json!({ "dead_letter": letter, "event": event["event"] }));
+            let Some(told) = peer.find_event(id).await? else { continue };
+            let event = told.event.get();
+            let line = format!("{{\"dead_letter\":{letter},\"event\":{event}}}\n");
             match &mut draft {
                 Some(draft) => draft.write(&line)?,
                 None => print_part(line.as_bytes())?,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{
     block_on,
-    connection::{Address, Connection, Need, Peer},
+    connection::{Address, Connection, Need, Peer, ToldEvent},
     exit::Exit,
     filter::{Part, Picked},
     print, print_part,
@@ -175,16 +175,15 @@ pub(super) async fn pages(
 
 async fn show(connection: &Connection, id: &str) -> Result<Exit, Exit> {
     let peer = connection.open(Need::Read).await?;
-    let event = peer.get(&format!("/events/{}", segment(id))).await?;
+    let ToldEvent { text, facts, event } = peer.event(id).await?;
     if connection.json {
-        return Ok(print(&format!("{event}\n")));
+        return Ok(print(&format!("{text}\n")));
     }
-    let mut text = table::facts(FACTS, &event);
-    if !event["event"].is_null() {
-        let pretty = serde_json::to_string_pretty(&event["event"]).unwrap_or_default();
-        text.push_str(&format!("\n{pretty}\n"));
+    let mut text = table::facts(FACTS, &facts);
+    if !facts["event"].is_null() {
+        text.push_str(&format!("\n{}\n", table::lines(event.get())));
     }
-    let deliveries = event["deliveries"].as_array().cloned().unwrap_or_default();
+    let deliveries = facts["deliveries"].as_array().cloned().unwrap_or_default();
     text.push_str(&format!("\n{}", table::rows(DELIVERIES, &deliveries, "no deliveries")));
     for delivery in &deliveries {
         if let Some(attempts) = attempts(&peer, &delivery["id"]).await? {

@@ -46,8 +46,64 @@ pub(super) fn shown(value: Option<&Value>) -> String {
     }
 }
 
+/// JSON over several lines, each name, text and number as it stands; what a terminal would obey in
+/// them is escaped.
+pub(super) fn lines(json: &str) -> String {
+    let mut shown = String::with_capacity(2 * json.len());
+    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    let line = |shown: &mut String, depth: usize| {
+        shown.push('\n');
+        shown.extend(std::iter::repeat_n("  ", depth));
+    };
+    let mut chars = json.chars().peekable();
+    while let Some(char) = chars.next() {
+        if in_text {
+            in_text = escaped || char != '"';
+            escaped = char == '\\' && !escaped;
+            if is_obeyed(char) {
+                shown.push_str(&format!("\\u{:04x}", u32::from(char)));
+            } else {
+                shown.push(char);
+            }
+            continue;
+        }
+        match char {
+            '{' | '[' => {
+                shown.push(char);
+                if !matches!(chars.peek(), Some('}' | ']')) {
+                    depth += 1;
+                    line(&mut shown, depth);
+                } else if let Some(end) = chars.next() {
+                    shown.push(end);
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                line(&mut shown, depth);
+                shown.push(char);
+            }
+            ',' => {
+                shown.push(char);
+                line(&mut shown, depth);
+            }
+            ':' => shown.push_str(": "),
+            _ => {
+                in_text = char == '"';
+                shown.push(char);
+            }
+        }
+    }
+    shown
+}
+
+/// Whether a terminal does something else with it than show it. The second part are the controls of
+/// text direction.
+fn is_obeyed(char: char) -> bool {
+    char.is_control() || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 fn to_the_second(text: &str) -> String {
-    let plain = || text.chars().map(|char| if char.is_control() { '·' } else { char }).collect();
+    let plain = || text.chars().map(|char| if is_obeyed(char) { '·' } else { char }).collect();
     match text.parse::<jiff::Timestamp>() {
         Ok(at) if text.ends_with('Z') => at.strftime("%Y-%m-%d %H:%M:%S").to_string(),
         _ => plain(),
@@ -64,7 +120,7 @@ mod tests {
     fn a_table_has_a_heading_and_a_line_each_and_nothing_a_terminal_would_obey() {
         let events = [
             json!({ "id": "a", "at": "2026-11-27T09:00:00.123Z", "to": null }),
-            json!({ "id": "b\u{1b}[2J", "at": "2026-11-27T09:00:01Z", "to": "+15550100123" }),
+            json!({ "id": "b\u{1b}\u{202e}2J", "at": "2026-11-27T09:00:01Z", "to": "+15550100123" }),
         ];
 
         let text = rows(&[("ID", "/id"), ("AT", "/at"), ("TO", "/to")], &events, "none");
@@ -73,8 +129,24 @@ mod tests {
             text,
             "ID     AT                   TO\n\
              a      2026-11-27 09:00:00  -\n\
-             b·[2J  2026-11-27 09:00:01  +15550100123\n"
+             b··2J  2026-11-27 09:00:01  +15550100123\n"
         );
         assert_eq!(rows(&[("ID", "/id")], &[], "none"), "none\n");
+    }
+
+    #[test]
+    fn json_over_several_lines_says_what_it_said_in_one() {
+        let one = r#"{"a":{},"b":[],"c":[1.50,{"d":"{\"e\": [,]}\\"}],"f":null}"#;
+
+        let text = lines(one);
+
+        assert_eq!(
+            text,
+            "{\n  \"a\": {},\n  \"b\": [],\n  \"c\": [\n    1.50,\n    {\n      \
+             \"d\": \"{\\\"e\\\": [,]}\\\\\"\n    }\n  ],\n  \"f\": null\n}"
+        );
+        let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        assert_eq!(read(&text), read(one));
+        assert_eq!(read(&lines("\"a\u{9b}\u{7f}\u{202e}ä\"")), "a\u{9b}\u{7f}\u{202e}ä");
     }
 }

@@ -294,6 +294,37 @@ async fn an_export_goes_on_when_an_event_is_erased_meanwhile() {
 }
 
 #[tokio::test]
+async fn an_event_is_told_to_the_letter_and_shown_with_nothing_that_a_terminal_obeys() {
+    let crm = Target::answering(410).await;
+    let setup = Setup::new().target("crm", &crm, "");
+    let folder = setup.folder();
+    let relay = Process::serve(&write_config(&folder, &setup.text())).await;
+    let digits = "123456789012345678901234567890";
+    let body = format!(
+        "{{\"callId\":\"call.1\",\"name\":\"Ada \u{9b}2J\u{202e}\",\"zeta\":1.50,\"alpha\":{digits}}}"
+    );
+    let sent = client().post(format!("http://{}/hooks/calls", relay.callbacks));
+    let ack = sent.header("x-api-key", API_KEY).body(body).send().await.unwrap();
+    let ack: Value = serde_json::from_str(&ack.text().await.unwrap()).unwrap();
+    let id = ack["id"].as_str().unwrap();
+    let dead = || async { asked(&folder, &["targets", "--json"]).await["targets"][0]["dead"] == 1 };
+    eventually("the dead letter", dead).await;
+
+    let told = run(&folder, &["events", "show", id, "--json"]).await;
+    let exported = run(&folder, &["dead", "export"]).await;
+    let shown = out(&run(&folder, &["events", "show", id]).await);
+
+    for output in [&told, &exported] {
+        let text = out(output);
+        assert!(text.contains(&format!("\"zeta\":1.50,\"alpha\":{digits}")), "{text}");
+    }
+    let lines = format!("      \"zeta\": 1.50,\n      \"alpha\": {digits}\n");
+    assert!(shown.contains(&lines), "{shown}");
+    assert!(shown.contains("\"name\": \"Ada \\u009b2J\\u202e\""), "{shown}");
+    relay.kill().await;
+}
+
+#[tokio::test]
 async fn a_redrive_or_replay_under_a_new_id_is_no_repeat_to_the_target() {
     let crm = Target::scripted(|nth, _| Reply::status(if nth == 0 { 410 } else { 200 })).await;
     let setup = Setup::new().target("crm", &crm, "");
