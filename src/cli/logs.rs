@@ -15,14 +15,15 @@ use std::{
 
 use clap::ValueEnum;
 use serde_json::json;
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt::MakeWriter};
 
 /// How much is logged, and how.
 #[derive(Debug, clap::Args)]
 pub(super) struct Logs {
     /// What is logged: a level (`error`, `warn`, `info`, `debug`), or a filter such as
     /// `info,hookswitch::delivery=debug`.
-    #[arg(long, value_name = "FILTER", env = "HOOKSWITCH_LOG", default_value = "info")]
+    #[arg(long, value_name = "FILTER", env = "HOOKSWITCH_LOG", default_value = "info",
+          value_parser = filter)]
     log: String,
     /// The form of a line.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
@@ -67,6 +68,24 @@ const LINES_WAITING_MAX: usize = 4096;
 
 /// How long the end of the process waits for its last lines to be read.
 const LAST_LINES_MAX: Duration = Duration::from_secs(1);
+
+/// A filter that says what it means. A word that is no level (`warning`) would be the name of a part
+/// that nobody has, and silence all others.
+fn filter(text: &str) -> Result<String, String> {
+    let words = text.split(',').map(str::trim).filter(|part| !part.contains(['=', '[']));
+    let known = |word: &str| {
+        word.is_empty() || word.starts_with("hookswitch") || word.parse::<LevelFilter>().is_ok()
+    };
+    if let Some(word) = words.into_iter().find(|word| !known(word)) {
+        return Err(format!(
+            "{word:?} is no level: write error, warn, info, debug, or hookswitch::delivery=debug"
+        ));
+    }
+    match EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
 
 // === impl Logs ===
 
@@ -158,6 +177,23 @@ impl Drop for Logging {
         let (written, end) = sync_channel(1);
         if queue.try_send(Told::End(written)).is_ok() {
             end.recv_timeout(LAST_LINES_MAX).unwrap_or_default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_would_silence_the_log_by_a_slip_is_refused() {
+        for text in
+            ["info", "WARN", "off", "trace", "", "info,hookswitch::delivery=debug", "hyper=debug"]
+        {
+            assert_eq!(filter(text).as_deref(), Ok(text));
+        }
+        for text in ["warning", "inf", "info,hyper", "info,hookswitch=loud", "hookswitch=debug=1"] {
+            assert!(filter(text).is_err(), "{text}");
         }
     }
 }
