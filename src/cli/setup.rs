@@ -38,8 +38,11 @@ pub(super) struct Init {
 /// Send a callback as a provider sends it: correct, and signed where that provider signs.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    hookswitch send 11x --to http://127.0.0.1:8080/hooks/julian --secret \"$KEY\"\n  \
-    hookswitch send synthflow --to https://relay.example.com/hooks/synthflow --token \"$T\" --secret \"$S\"")]
+    HOOKSWITCH_SEND_SECRET=\"$KEY\" \\\n  \
+    hookswitch send 11x --to http://127.0.0.1:8080/hooks/julian\n  \
+    hookswitch send synthflow --case busy --to https://relay.example.com/hooks/synthflow\n\n\
+    A secret on a command line is in the list of processes, which every user of the machine can read: \
+    the variables keep it out.")]
 pub(super) struct Send {
     /// The provider: 11x, plum, synthflow, mobtexting, clouddial.
     provider: String,

@@ -349,6 +349,18 @@ mod tests {
     }
 
     #[test]
+    fn the_chapter_of_the_alert_on_503_has_each_reason_of_one() {
+        let guide = include_str!("../docs/operating.md");
+        let chapter = guide.split("### CallbacksRefused").nth(1).unwrap();
+        let chapter = chapter.split("\n### ").next().unwrap();
+        for refusal in Refusal::ALL {
+            let is_503 = refusal.spoken().0 == StatusCode::SERVICE_UNAVAILABLE;
+            let explained = chapter.contains(&format!("`{}`", refusal.reason()));
+            assert_eq!(explained, is_503, "{refusal:?}");
+        }
+    }
+
+    #[test]
     fn every_503_says_when_to_send_again() {
         for refusal in Refusal::ALL {
             let answer = refuse(*refusal);
