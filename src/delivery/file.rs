@@ -8,7 +8,10 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::{
+        fd::AsFd as _,
+        unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -42,7 +45,7 @@ pub(super) enum Sink {
     /// A file that is appended to.
     File(Appended),
     /// Standard output.
-    Stdout,
+    Stdout(Continued),
 }
 
 /// A file that is appended to, opened when first written and again when it is no longer the one
@@ -58,6 +61,12 @@ struct Open {
     file: File,
     /// Device and inode: who it is, whatever it is called by now.
     identity: (u64, u64),
+}
+
+/// Something that goes on where a write ended that failed, maybe within a line.
+#[derive(Debug, Default)]
+pub(super) struct Continued {
+    is_torn: bool,
 }
 
 #[derive(Debug)]
@@ -135,6 +144,11 @@ impl Sink {
         Self::File(Appended { path, open: None })
     }
 
+    /// The sink for standard output.
+    pub(super) fn stdout() -> Self {
+        Self::Stdout(Continued::default())
+    }
+
     /// The sink for a file that is there and open, on a disk that has no room from now on until
     /// the file is opened again.
     #[cfg(test)]
@@ -148,12 +162,39 @@ impl Sink {
     fn write(&mut self, text: &[u8]) -> io::Result<()> {
         match self {
             Self::File(file) => file.write(text),
-            Self::Stdout => {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(text)?;
-                stdout.flush()
+            Self::Stdout(stdout) => {
+                let mut standard = io::stdout().lock();
+                standard.flush()?;
+                // Behind the buffer of the library, which says not how much of a failed write it
+                // wrote, and may write the rest of it before the next.
+                stdout.write(&mut File::from(standard.as_fd().try_clone_to_owned()?), text)
             }
         }
+    }
+}
+
+// === impl Continued ===
+
+impl Continued {
+    fn write(&mut self, out: &mut impl io::Write, text: &[u8]) -> io::Result<()> {
+        if self.is_torn {
+            out.write_all(b"\n")?;
+            self.is_torn = false;
+            warn!("the last line on standard output was torn; completed it, it is not whole JSON");
+        }
+        let mut rest = text;
+        while !rest.is_empty() {
+            let written = match out.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => written,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            let (done, left) = rest.split_at(written.min(rest.len()));
+            self.is_torn = done.last() != Some(&b'\n');
+            rest = left;
+        }
+        out.flush()
     }
 }
 
@@ -230,7 +271,10 @@ const MODE: u32 = 0o640;
 mod tests {
     use std::io::Read as _;
 
-    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use rustix::{
+        fs::{CWD, FileType, Mode, mknodat},
+        pipe::{PipeFlags, pipe_with},
+    };
 
     use super::*;
 
@@ -309,6 +353,56 @@ mod tests {
         let mut held = [0; 4];
         pipe.read_exact(&mut held).unwrap();
         assert_eq!(held, *b"mine");
+    }
+
+    /// A pipe that fails, and blocks nobody, when it is full.
+    fn pipe() -> (File, File) {
+        let (out, into) = pipe_with(PipeFlags::NONBLOCK).unwrap();
+        (File::from(out), File::from(into))
+    }
+
+    #[test]
+    fn after_a_write_that_failed_within_a_line_the_next_event_has_a_line_of_its_own() {
+        let (mut reader, mut writer) = pipe();
+        let mut stdout = Continued::default();
+        let mut line = |json: &str| {
+            let mut text = Vec::new();
+            append_line(&mut text, json.as_bytes());
+            stdout.write(&mut writer, &text)
+        };
+        let large = "1".repeat(10_000_000);
+
+        assert_eq!(line(&large).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        // Full still: neither may this one be joined to what is there.
+        assert_eq!(line("2").unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let mut taken = Vec::new();
+        assert_eq!(reader.read_to_end(&mut taken).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        line("3").unwrap();
+        line("4").unwrap();
+
+        reader.read_to_end(&mut taken).unwrap_err();
+        let taken = String::from_utf8(taken).unwrap();
+        let (torn, whole) = taken.split_once('\n').unwrap();
+        assert!(!torn.is_empty() && large.starts_with(torn));
+        assert_eq!(whole, "3\n4\n");
+    }
+
+    #[test]
+    fn after_a_write_that_failed_between_two_lines_there_is_no_empty_one() {
+        let (mut reader, mut writer) = pipe();
+        let mut stdout = Continued::default();
+        // A pipe holds whole pages: what fits ends with a line.
+        let lines = [b'1', b'\n'].repeat(5_000_000);
+
+        assert!(stdout.write(&mut writer, &lines).is_err());
+        let mut taken = Vec::new();
+        reader.read_to_end(&mut taken).unwrap_err();
+        stdout.write(&mut writer, b"2\n").unwrap();
+
+        let before = taken.len();
+        reader.read_to_end(&mut taken).unwrap_err();
+        assert!(before > 0 && taken[..before].ends_with(b"1\n"));
+        assert_eq!(&taken[before..], b"2\n");
     }
 
     #[tokio::test]

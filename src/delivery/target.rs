@@ -160,7 +160,7 @@ impl Target {
             Place::File(path) => {
                 (Way::Lines(lines(Sink::file(path.clone()))?), Vec::new(), Vec::new())
             }
-            Place::Stdout => (Way::Lines(lines(Sink::Stdout)?), Vec::new(), Vec::new()),
+            Place::Stdout => (Way::Lines(lines(Sink::stdout())?), Vec::new(), Vec::new()),
         };
         let attempt_max = match &settings.place {
             Place::Http(http) => http.timeout,
