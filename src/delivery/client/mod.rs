@@ -2,7 +2,8 @@
 //!
 //! Sends a request that is ready, reads the answer to a cap, and says what it met in the words
 //! of [`Cause`]. Decides nothing. No redirects, no proxies from the environment, no cookies, no
-//! decompression, no retries of its own: one call is one request.
+//! decompression. One call is one request that a target looks at: what it closed its connection
+//! before, or says it has not looked at, is sent again; nothing else is.
 //!
 //! A target that speaks plain HTTP has connections of our own ([`plain`]), because reqwest costs
 //! twice the processor time of the connection it is made of; for HTTPS it earns its keep

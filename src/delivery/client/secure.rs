@@ -33,6 +33,8 @@ impl Secure {
         resolver: Resolver,
         opened: IntCounter,
     ) -> Result<Self, reqwest::Error> {
+        // Sends again, twice at most, what the target says over HTTP/2 it has not looked at, as it
+        // does when it leaves a connection: reqwest's own `retry`, as long as none is set.
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls.config())
             .dns_resolver(resolver)
@@ -46,7 +48,6 @@ impl Secure {
             .http2_keep_alive_interval(PING_EVERY)
             .http2_keep_alive_timeout(PING_EVERY)
             .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
             .referer(false)
             .no_proxy()
             .build()

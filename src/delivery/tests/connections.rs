@@ -149,6 +149,23 @@ async fn a_connection_the_target_closed_while_it_was_idle_costs_no_attempt() {
 }
 
 #[tokio::test]
+async fn a_request_that_the_target_says_it_has_not_looked_at_costs_no_attempt() {
+    let script = |request| if request == 0 { Act::Refuse } else { OK };
+    let refusing = Receiver::speaking(Speech::Http2, script).await;
+    let leaving = Receiver::speaking(Speech::Http2, |_| OK).await;
+    leaving.leaves_first();
+    for (crm, connections) in [(leaving, 2), (refusing, 1)] {
+        let world = World::start(vec![http_to("crm", &crm)]);
+        world.enqueue(&["crm"]);
+
+        let row = world.attempted("crm", 1).await;
+
+        assert_eq!(row.state, State::Delivered, "{:?}", row.attempts);
+        assert_eq!(crm.connections(), connections);
+    }
+}
+
+#[tokio::test]
 async fn a_denied_address_is_an_error_of_its_own_and_is_not_connected_to() {
     let receiver = Receiver::start(|_| OK).await;
 

@@ -4,7 +4,10 @@ use std::{
     collections::HashMap,
     future::{pending, poll_fn},
     io,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -61,6 +64,8 @@ pub(super) enum Act {
     Hang,
     /// Breaks the connection off; over HTTP/2 only what belongs to this request.
     Reset,
+    /// Says that it has not looked at this request, and takes others. Over HTTP/2 only.
+    Refuse,
 }
 
 /// One request as it came.
@@ -87,6 +92,8 @@ struct Scripted {
     seen: Mutex<Seen>,
     /// One permit for each answer that may be given.
     answers: Semaphore,
+    /// So many connections of HTTP/2 are left before a request on them was looked at.
+    leaving: AtomicUsize,
 }
 
 /// A receiver; it ends when dropped.
@@ -152,6 +159,7 @@ impl Receiver {
             script: Box::new(script),
             seen: Mutex::default(),
             answers: Semaphore::new(0),
+            leaving: AtomicUsize::new(0),
         });
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, tls, Arc::clone(&scripted)));
@@ -161,6 +169,11 @@ impl Receiver {
     /// Lets that many more answers go.
     pub(super) fn release(&self, answers: usize) {
         self.scripted.answers.add_permits(answers);
+    }
+
+    /// Leaves its first connection of HTTP/2 before it has looked at a request on it.
+    pub(super) fn leaves_first(&self) {
+        self.scripted.leaving.store(1, Ordering::SeqCst);
     }
 
     pub(super) fn requests(&self) -> Vec<Request> {
@@ -203,8 +216,15 @@ async fn meet(
         return serve(stream, scripted).await;
     };
     let stream = tls.accept(stream).await?;
-    scripted.seen.lock().unwrap().connections += 1;
+    let connection = {
+        let mut seen = scripted.seen.lock().unwrap();
+        seen.connections += 1;
+        seen.connections
+    };
     match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") if connection <= scripted.leaving.load(Ordering::SeqCst) => {
+            go_away(stream).await
+        }
         Some(b"h2") => serve_streams(stream, scripted).await.map_err(io::Error::other),
         _ => serve(stream, scripted).await,
     }
@@ -310,6 +330,7 @@ async fn perform(act: Act, stream: &mut impl Wire) -> io::Result<bool> {
             stream.tcp().set_zero_linger()?;
             Ok(false)
         }
+        Act::Refuse => unreachable!("over HTTP/2 only"),
     }
 }
 
@@ -343,6 +364,27 @@ async fn read(stream: &mut impl Wire, buffer: &mut Vec<u8>) -> io::Result<Option
 }
 
 // === HTTP/2 ===
+
+/// Waits for a request on a connection, says that it takes none any more, not even this, and
+/// leaves as soon as nobody is there.
+async fn go_away(mut stream: TlsStream<TcpStream>) -> io::Result<()> {
+    let mut preface = [0; 24];
+    stream.read_exact(&mut preface).await?;
+    let mut kind = 0xff;
+    while kind != 1 {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await?;
+        kind = head[3];
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        stream.read_exact(&mut vec![0; usize::try_from(length).unwrap()]).await?;
+    }
+    // Empty settings; then the last stream that was looked at is none, and there was no error.
+    stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await?;
+    stream.write_all(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).await?;
+    stream.flush().await?;
+    stream.read_to_end(&mut Vec::new()).await?;
+    Ok(())
+}
 
 /// What the streams of a connection share.
 struct Trunk {
@@ -436,6 +478,10 @@ async fn stream_of(
         Act::Hang => pending().await,
         Act::Reset => {
             respond.send_reset(Reason::INTERNAL_ERROR);
+            Ok(())
+        }
+        Act::Refuse => {
+            respond.send_reset(Reason::REFUSED_STREAM);
             Ok(())
         }
     }
