@@ -245,11 +245,16 @@ impl Provider {
         self.rules().times
     }
 
-    /// Whether a request by this method, which its source does not take, may be a probe: Plum asks
-    /// a URL for its 200 before it queues a call. Its credentials are checked like any other's,
+    /// Whether a request by this method, which its source does not take, may be a probe or a
+    /// challenge: Plum asks a URL for its 200 before it queues a call, and MOBtexting posts its
+    /// challenge also where results come by GET. Its credentials are checked like any other's,
     /// then [`handshake`] knows; what it does not answer is a method that is not enabled.
     pub fn probes_by(self, method: &str) -> bool {
-        self == Self::Plum && matches!(method, "GET" | "HEAD")
+        match self {
+            Self::Plum => matches!(method, "GET" | "HEAD"),
+            Self::Mobtexting => method == "POST",
+            Self::Synthflow | Self::ElevenX | Self::CloudDial | Self::Custom => false,
+        }
     }
 
     /// How the provider signs, where it does: all but the secret.

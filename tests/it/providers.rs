@@ -406,6 +406,31 @@ async fn a_challenge_of_mobtexting_is_echoed_once_its_credentials_passed_and_mak
 }
 
 #[tokio::test]
+async fn a_challenge_of_mobtexting_is_echoed_where_its_results_come_by_get() {
+    let auth = "auth = { kind = \"url-token\", token = \"0ur-t0ken\" }";
+    let source = format!("provider = \"mobtexting\"\n{auth}\nmethods = [\"GET\"]");
+    let relay = Setup::new().source(&source).start().await;
+    let challenge = r#"{"validation_key":"k","challenge":"a234qwe"}"#;
+
+    let echo = send(&relay, Method::POST, "/0ur-t0ken?token=k", &[], challenge).await;
+    let stranger = send(&relay, Method::POST, "/wrong", &[], challenge).await;
+    let result = send(&relay, Method::POST, "/0ur-t0ken", &[], r#"{"status":"BUSY"}"#).await;
+    let other = send(&relay, Method::POST, "/0ur-t0ken", &[], "{\"broken").await;
+
+    assert_eq!((echo.status.as_u16(), echo.body.as_str()), (200, r#"{"challenge":"a234qwe"}"#));
+    assert_eq!(stranger.status, 401);
+    for refused in [result, other] {
+        assert_eq!(
+            (refused.status.as_u16(), &refused.headers["allow"]),
+            (405, &"GET".parse().unwrap())
+        );
+    }
+    for state in ["routed", "unrouted", "quarantined"] {
+        assert_eq!(events(&relay, state).await, 0);
+    }
+}
+
+#[tokio::test]
 async fn a_challenge_and_a_result_of_mobtexting_need_its_bearer_token_too() {
     let relay = Setup::new()
         .source(
