@@ -393,7 +393,7 @@ impl Lane {
         }
         match ended {
             Ended::Settled { retry_at, failure } => {
-                self.note(failure);
+                self.note(failure, retry_at.is_some());
                 if let Some(at) = retry_at {
                     self.due_again(at);
                 }
@@ -412,7 +412,7 @@ impl Lane {
     }
 
     /// Says once that the target fails, and once that it does no more.
-    fn note(&mut self, failure: Option<Failure>) {
+    fn note(&mut self, failure: Option<Failure>, is_kept: bool) {
         let name = &self.shared.target.name;
         let now = self.shared.clock.now();
         let turn = match failure {
@@ -426,7 +426,8 @@ impl Lane {
                 cause = failure.cause.as_str(),
                 status = failure.status,
                 error = failure.error,
-                "target {name} fails; its events are kept and tried again"
+                "target {name} fails{}",
+                if is_kept { "; its events are kept and tried again" } else { "" }
             ),
             (Some(Turn::Recovered), None) => info!(target = %name, "target {name} has recovered"),
             (Some(Turn::Failing), None) | (Some(Turn::Recovered), Some(_)) | (None, _) => {}
