@@ -78,8 +78,8 @@ pub struct ReloadReport {
     pub changed: Vec<String>,
     /// Tables that are gone.
     pub removed: Vec<String>,
-    /// Keys that are not as they were and take effect at the next start, such as
-    /// `server.listen`.
+    /// Keys that are not as they were when the relay started and take effect at the next start, such
+    /// as `server.listen`.
     pub needs_restart: Vec<String>,
     /// Deliveries whose target is gone.
     pub orphaned: Vec<Orphaned>,

@@ -200,6 +200,7 @@ impl Relay {
         let in_force = InForce::new(config);
         let reloader = Arc::new(Reloader {
             load: again.load,
+            started: in_force.now(),
             in_force: in_force.clone(),
             rooms: reload::Rooms {
                 store: Arc::clone(&store),

@@ -35,6 +35,8 @@ pub(super) struct Reloader {
     pub(super) load: Option<Loader>,
     /// The configuration in force.
     pub(super) in_force: InForce,
+    /// The one the relay was started with, which some keys go by until it is started again.
+    pub(super) started: Arc<Now>,
     pub(super) rooms: Rooms,
     pub(super) series: Series,
     /// One at a time: held from the first byte read to the last thing changed.
@@ -155,6 +157,7 @@ impl Reloader {
         let (mut next, warnings) = self.read().await?;
         let before = self.in_force.now();
         let mut changes = before.config.changes(&next);
+        changes.needs_restart = self.started.config.changes(&next).needs_restart;
         // What takes effect at the next start only is in force as it was, and compared as such.
         self.rooms.keep_token(&before.config, &mut next, &mut changes);
         self.rooms.refuse_placeholders(&next)?;

@@ -104,6 +104,10 @@ async fn a_reload_says_what_it_added_changed_and_removed_and_what_needs_a_restar
     assert_eq!(report["changed"], json!(["server", "targets.crm"]));
     assert_eq!(report["removed"], json!(["routes.everything to old", "targets.old"]));
     assert_eq!(report["needs_restart"], json!(["server.max_connections"]));
+    let (_, again) = relay.reload(&text, "refuse").await;
+    assert_eq!(again["needs_restart"], json!(["server.max_connections"]), "it waits still");
+    let (_, back) = relay.reload(&text.replace("max_connections = 5", ""), "refuse").await;
+    assert_eq!(back["needs_restart"], json!([]), "it is what the relay goes by");
     let shown = client().get(relay.admin("/api/v1/config")).send().await.unwrap();
     let shown = shown.text().await.unwrap();
     assert!(shown.contains("\"new\"") && !shown.contains(API_KEY), "{shown}");
