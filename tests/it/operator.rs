@@ -762,6 +762,29 @@ async fn whoever_has_seen_enough_ends_a_verb_that_goes_on_without_end() {
 }
 
 #[tokio::test]
+async fn a_disk_without_its_reserve_is_said_once_and_once_when_it_has_it_again() {
+    let setup = Setup::new();
+    let folder = setup.folder();
+    let mut relay = Process::serve(&write_config(&folder, &setup.text())).await;
+    let url = format!("http://{}/hooks/calls", relay.callbacks);
+    write_config(&folder, &setup.text().replace("\"1 MiB\"", "\"900000 GiB\""));
+    relay.hang_up().await;
+
+    for _ in 0..3 {
+        assert_eq!(post(&url, &callback("call.1")).await.status, 503);
+    }
+    write_config(&folder, &setup.text());
+    let short = relay.hung_up().await;
+    post(&url, &callback("call.1")).await.id();
+    let (_, ample) = relay.terminate().await;
+
+    let said =
+        |lines: &[String], what: &str| lines.iter().filter(|line| line.contains(what)).count();
+    assert_eq!(said(&short, "less than min_free is left"), 1, "{short:?}");
+    assert_eq!(said(&ample, "min_free is left again"), 1, "{ample:?}");
+}
+
+#[tokio::test]
 async fn a_list_says_when_there_is_more_and_where_it_goes_on() {
     let (setup, _crm, _erp) = two_targets().await;
     let relay = with_dead_letters(&setup, 3).await;

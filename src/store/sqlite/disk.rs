@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -18,6 +18,8 @@ pub(super) struct Disk {
     /// Bytes that must stay free for outcomes and purges.
     reserve: AtomicU64,
     last: Mutex<Option<(Instant, u64)>>,
+    /// Whether the reserve was reached when it was last looked, so that it is said once.
+    is_short: AtomicBool,
 }
 
 /// How old an answer may be: a disk does not fill up by gigabytes a second, and asking costs a
@@ -30,7 +32,8 @@ impl Disk {
     /// The disk that holds the file at `path`.
     pub(super) fn of(path: &Path, reserve: u64) -> Self {
         let folder = path.parent().unwrap_or(path).to_owned();
-        Self { folder, reserve: AtomicU64::new(reserve), last: Mutex::new(None) }
+        let (reserve, last) = (AtomicU64::new(reserve), Mutex::new(None));
+        Self { folder, reserve, last, is_short: AtomicBool::new(false) }
     }
 
     /// Bytes free for us, at most a second old. A disk that does not say has none.
@@ -47,10 +50,27 @@ impl Disk {
         }
     }
 
-    /// Whether more than the reserve is free.
+    /// Whether more than the reserve is free. The log has it when that is no longer so, and when it
+    /// is again.
     pub(super) fn has_reserve(&self) -> bool {
         let reserve = self.reserve.load(Ordering::Relaxed);
-        reserve == 0 || self.free() >= reserve
+        let is_short = reserve > 0 && self.free() < reserve;
+        if self.is_short.load(Ordering::Relaxed) != is_short
+            && self.is_short.swap(is_short, Ordering::Relaxed) != is_short
+        {
+            let folder = self.folder.display();
+            if is_short {
+                let free = self.free();
+                tracing::warn!(
+                    free_bytes = free,
+                    min_free_bytes = reserve,
+                    "less than min_free is left on the disk of {folder}: callbacks get 503"
+                );
+            } else {
+                tracing::info!("min_free is left again on the disk of {folder}");
+            }
+        }
+        !is_short
     }
 
     /// Has another reserve kept from now on.

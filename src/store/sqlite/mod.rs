@@ -157,6 +157,8 @@ impl Sqlite {
             schema_version = in_force.schema_version,
             "opened the store {}", path.display()
         );
+        // A disk that is too full already is said at the start, and not at the first callback.
+        shared.disk.has_reserve();
         let (limits, writer) = (Mutex::new(settings.limits()), Mutex::new(Some(thread)));
         Ok(Arc::new(Self { shared, readers, in_force, limits, writer, closed }))
     }
