@@ -36,7 +36,7 @@ enum What {
         #[command(flatten)]
         connection: Connection,
         #[command(flatten)]
-        picked: Picked,
+        buried: Buried,
         #[command(flatten)]
         part: Part,
     },
@@ -68,11 +68,21 @@ enum What {
         #[command(flatten)]
         address: Address,
         #[command(flatten)]
-        picked: Picked,
+        buried: Buried,
         /// A file that does not exist yet, readable by you alone; else standard output.
         #[arg(long, value_name = "PATH")]
         out: Option<PathBuf>,
     },
+}
+
+/// Which dead letters.
+#[derive(Debug, clap::Args)]
+struct Buried {
+    #[command(flatten)]
+    picked: Picked,
+    /// Dead for this reason, such as `permanent` or `attempts_exhausted`.
+    #[arg(long, value_name = "REASON")]
+    reason: Option<String>,
 }
 
 /// Which dead letters are moved, and how.
@@ -81,7 +91,7 @@ struct Choice {
     #[command(flatten)]
     connection: Connection,
     #[command(flatten)]
-    picked: Picked,
+    buried: Buried,
     /// Of this event; may be said several times.
     #[arg(long, value_name = "ID")]
     event: Vec<String>,
@@ -105,21 +115,21 @@ struct Draft {
 pub(super) fn run(arguments: &Arguments) -> Exit {
     block_on(async {
         let done = match &arguments.what {
-            What::Ls { connection, picked, part } => list(connection, picked, part).await,
+            What::Ls { connection, buried, part } => list(connection, buried, part).await,
             What::Show { connection, id } => show(connection, id).await,
             What::Redrive { choice, new_id } => {
                 choice.carry_out("redrive", "redriven", *new_id).await
             }
             What::Discard(choice) => choice.carry_out("discard", "discarded", false).await,
-            What::Export { address, picked, out } => export(address, picked, out.as_deref()).await,
+            What::Export { address, buried, out } => export(address, buried, out.as_deref()).await,
         };
         done.unwrap_or_else(|exit| exit)
     })
 }
 
-async fn list(connection: &Connection, picked: &Picked, part: &Part) -> Result<Exit, Exit> {
+async fn list(connection: &Connection, buried: &Buried, part: &Part) -> Result<Exit, Exit> {
     let peer = connection.open(Need::Read).await?;
-    let query = picked.query(&[]);
+    let query = buried.query();
     let (letters, next) = pages(&peer, "/dead-letters", "dead_letters", &query, part).await?;
     if connection.json {
         return Ok(print(&format!("{}\n", json!({ "dead_letters": letters, "next": next }))));
@@ -145,13 +155,13 @@ async fn show(connection: &Connection, id: &str) -> Result<Exit, Exit> {
 /// Line by line; Ctrl-C is heard between two, and between two pages. A file is written under a
 /// name of its own beside `out` and renamed at the end: under its own name there is the whole
 /// export, or nothing.
-async fn export(address: &Address, picked: &Picked, out: Option<&Path>) -> Result<Exit, Exit> {
+async fn export(address: &Address, buried: &Buried, out: Option<&Path>) -> Result<Exit, Exit> {
     let peer = address.open(Need::Read).await?;
     let mut draft = out.map(Draft::beside).transpose()?;
     let mut cursor = String::new();
     let mut steps = Steps::new("exported", None, None, false);
     'pages: while steps.next().await.is_some() {
-        let query = picked.query(&[]);
+        let query = buried.query();
         let page = peer.get(&format!("/dead-letters{query}&limit={PAGE_ROWS_MAX}{cursor}")).await?;
         for letter in page["dead_letters"].as_array().into_iter().flatten() {
             if steps.next().await.is_none() {
@@ -254,19 +264,32 @@ fn told(error: &std::io::Error) -> String {
     }
 }
 
+// === impl Buried ===
+
+impl Buried {
+    fn query(&self) -> String {
+        let reason = self.reason.as_deref().map(|reason| ("reason", reason));
+        self.picked.query(reason.as_slice())
+    }
+}
+
 // === impl Choice ===
 
 impl Choice {
     /// Moves them step by step. Only those that were dead when it began: one that dies again
     /// meanwhile is not sent for ever.
     async fn carry_out(&self, verb: &str, done: &'static str, new_id: bool) -> Result<Exit, Exit> {
-        if self.picked.is_empty() && self.event.is_empty() && !self.all {
+        let Buried { picked, reason } = &self.buried;
+        if picked.is_empty() && reason.is_none() && self.event.is_empty() && !self.all {
             eprintln!("error: say which: --target, --reason, --event, …, or --all");
             return Err(Exit::Usage);
         }
         let need = if self.dry_run { Need::Read } else { Need::Write };
         let peer = self.connection.open(need).await?;
-        let mut body = self.picked.clone().before(Clock::system().now()).members();
+        let mut body = picked.clone().before(Clock::system().now()).members();
+        if let Some(reason) = reason {
+            body.insert("reason".to_owned(), json!(reason));
+        }
         if !self.event.is_empty() {
             body.insert("events".to_owned(), json!(self.event));
         }

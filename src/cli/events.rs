@@ -35,6 +35,9 @@ enum What {
         /// routed, unrouted or quarantined.
         #[arg(long, value_name = "STATE")]
         state: Option<String>,
+        /// Quarantined for this reason, such as `unrecognised`.
+        #[arg(long, value_name = "REASON")]
+        reason: Option<String>,
         /// Those on which the condition of this route failed.
         #[arg(long, value_name = "ROUTE")]
         failed_route: Option<String>,
@@ -81,6 +84,9 @@ enum What {
         connection: Connection,
         #[command(flatten)]
         picked: Picked,
+        /// Quarantined for this reason, such as `unrecognised`.
+        #[arg(long, value_name = "REASON")]
+        reason: Option<String>,
         /// This event; may be said several times.
         #[arg(long, value_name = "ID")]
         event: Vec<String>,
@@ -94,8 +100,9 @@ enum What {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Follow events as they come, until Ctrl-C.
-    #[command(after_help = "Example:\n  hookswitch events tail --status voicemail --json")]
+    /// Follow events as they come, until Ctrl-C; with `--since` those from then on first.
+    #[command(after_help = "Examples:\n  hookswitch events tail --status voicemail --json\n  \
+        hookswitch events tail --since 10m")]
     Tail {
         #[command(flatten)]
         connection: Connection,
@@ -107,17 +114,25 @@ enum What {
 pub(super) fn run(arguments: &Arguments) -> Exit {
     block_on(async {
         let done = match &arguments.what {
-            What::Ls { connection, picked, state, failed_route, part, oldest } => {
-                let further = (state.as_deref(), failed_route.as_deref());
-                list(connection, picked, further, (part, *oldest)).await
+            What::Ls { connection, picked, state, reason, failed_route, part, oldest } => {
+                let further =
+                    [("state", state), ("reason", reason), ("failed_route", failed_route)];
+                let further =
+                    further.map(|(name, given)| given.as_deref().map(|given| (name, given)));
+                let order = ("order", if *oldest { "oldest" } else { "newest" });
+                let more: Vec<_> = further.into_iter().flatten().chain([order]).collect();
+                list(connection, &picked.query(&more), part).await
             }
             What::Show { connection, id } => show(connection, id).await,
             What::Raw { address, id } => raw(address, id).await,
             What::Release { connection, id, unverified } => {
                 release(connection, id, *unverified).await
             }
-            What::Redrive { connection, picked, event, unverified, unrouted, dry_run } => {
+            What::Redrive { connection, picked, reason, event, unverified, unrouted, dry_run } => {
                 let mut order = picked.members();
+                if let Some(reason) = reason {
+                    order.insert("reason".to_owned(), json!(reason));
+                }
                 order.insert("events".to_owned(), json!(event));
                 order.insert("unverified".to_owned(), json!(unverified));
                 order.insert("unrouted".to_owned(), json!(unrouted));
@@ -130,17 +145,9 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     })
 }
 
-async fn list(
-    connection: &Connection,
-    picked: &Picked,
-    (state, failed_route): (Option<&str>, Option<&str>),
-    (part, oldest): (&Part, bool),
-) -> Result<Exit, Exit> {
+async fn list(connection: &Connection, query: &str, part: &Part) -> Result<Exit, Exit> {
     let peer = connection.open(Need::Read).await?;
-    let mut more = vec![("order", if oldest { "oldest" } else { "newest" })];
-    more.extend(state.map(|state| ("state", state)));
-    more.extend(failed_route.map(|route| ("failed_route", route)));
-    let (events, next) = pages(&peer, "/events", "events", &picked.query(&more), part).await?;
+    let (events, next) = pages(&peer, "/events", "events", query, part).await?;
     if connection.json {
         return Ok(print(&format!("{}\n", json!({ "events": events, "next": next }))));
     }
@@ -263,9 +270,12 @@ async fn redrive(connection: &Connection, mut order: Value, dry: bool) -> Result
 /// then the next question begins where the last did, and what was shown already is passed over.
 async fn tail(connection: &Connection, picked: &Picked) -> Result<Exit, Exit> {
     let peer = connection.open(Need::Read).await?;
-    let last = peer.get("/events?limit=1").await?;
-    let mut shown: BTreeSet<String> = ids(&last).collect();
-    let mut cursor = last["next"].as_str().map(str::to_owned);
+    let (mut shown, mut cursor) = (BTreeSet::new(), None);
+    if !picked.has_since() {
+        let last = peer.get("/events?limit=1").await?;
+        shown = ids(&last).collect();
+        cursor = last["next"].as_str().map(str::to_owned);
+    }
     let interrupted = tokio::signal::ctrl_c();
     let mut interrupted = std::pin::pin!(interrupted);
     loop {

@@ -25,12 +25,9 @@ pub(super) struct Picked {
     /// Before this moment: RFC 3339, or a time ago.
     #[arg(long, value_name = "WHEN", value_parser = instant)]
     until: Option<Timestamp>,
-    /// Of this target.
+    /// With a delivery to this target.
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
-    /// For this reason: of the quarantine, or of the dead letter.
-    #[arg(long, value_name = "REASON")]
-    reason: Option<String>,
 }
 
 /// How much of a list, and from where.
@@ -69,6 +66,11 @@ impl Picked {
         self.pairs().next().is_none()
     }
 
+    /// Whether a moment is named to begin at.
+    pub(super) fn has_since(&self) -> bool {
+        self.since.is_some()
+    }
+
     /// Only what happened before `now`, so that what comes meanwhile is left alone.
     pub(super) fn before(mut self, now: Timestamp) -> Self {
         self.until.get_or_insert(now);
@@ -85,7 +87,6 @@ impl Picked {
             ("since", instant(self.since)),
             ("until", instant(self.until)),
             ("target", self.target.clone()),
-            ("reason", self.reason.clone()),
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))

@@ -737,6 +737,15 @@ async fn events_are_followed_as_they_come() {
         assert_eq!(event["id"], **id, "each once, in order");
     }
     tail.kill().await.unwrap();
+
+    let mut command = Process::command();
+    command.args(["events", "tail", "--json", "--since", "1h"]).current_dir(setup.folder());
+    let mut tail = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let line = within("the first event", lines.next_line()).await.unwrap().unwrap();
+    let event: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(event["call_id"], "call.before");
+    tail.kill().await.unwrap();
     relay.kill().await;
 }
 
