@@ -45,7 +45,8 @@ pub(super) struct Connection {
 pub(super) struct Address {
     #[command(flatten)]
     path: ConfigPath,
-    /// The admin address of the relay, such as `http://10.0.0.5:9090`; else that of relay.toml.
+    /// The admin address of the relay, such as `http://10.0.0.5:9090`; else the relay that runs on
+    /// the store of relay.toml, or what listens at its `[admin]`.
     #[arg(long, env = "HOOKSWITCH_URL", value_name = "URL", value_parser = url)]
     url: Option<String>,
     /// The admin token; else that of relay.toml.
@@ -109,18 +110,27 @@ struct Place {
 }
 
 /// What came of looking for somebody at a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Found {
     Somebody,
-    Nobody,
+    /// Nobody, and why.
+    Nobody(String),
+    /// Something that takes connections and says nothing.
+    Silent,
     /// Somebody who shows another certificate.
     Stranger,
+}
+
+/// That there is no relay, and what to do about it.
+struct Nobody {
+    said: String,
+    remedy: &'static str,
 }
 
 /// How long an answer may take: a page takes milliseconds, a step of a redrive one commit.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// How long finding out that nobody answers may take.
+/// How long finding out that nobody answers may take, on either side of being connected.
 const CONNECTING: Duration = Duration::from_secs(5);
 
 // === impl Connection ===
@@ -144,8 +154,9 @@ impl Address {
         if let Some(url) = &self.url {
             let relay = Relay::new(url, None, own.into_iter().collect())?;
             return match relay.look().await {
-                Found::Nobody => Err(relay.closed()),
-                _ => Ok(Peer::Relay(relay)),
+                Found::Nobody(why) => Err(relay.closed(&why)),
+                Found::Silent => Err(Nobody::silent(url).tell()),
+                Found::Somebody | Found::Stranger => Ok(Peer::Relay(relay)),
             };
         }
         let Places { likely, tokens, settings } = self.places()?;
@@ -155,16 +166,13 @@ impl Address {
             Err(nobody) => nobody,
         };
         if need == Need::Write {
-            eprintln!(
-                "error: {nobody}; start it with `hookswitch serve`, or name another with --url"
-            );
-            return Err(Exit::NoRelay);
+            return Err(nobody.tell());
         }
         let store = Sqlite::open_to_read(&settings, Clock::system()).map_err(|error| {
             eprintln!("error: {error}");
             store_exit(&error)
         })?;
-        eprintln!("{nobody}: reading the store {}", settings.path.display());
+        eprintln!("{}: reading the store {}", nobody.said, settings.path.display());
         let desk = admin::Desk {
             clock: Clock::system(),
             metrics: Metrics::new(),
@@ -184,17 +192,18 @@ impl Address {
         } else {
             let Places { likely, settings, .. } = self.places()?;
             reached(likely, Vec::new(), &settings).await?.map_err(|nobody| {
-                eprintln!("error: {nobody}");
+                eprintln!("error: {}", nobody.said);
                 Exit::NoRelay
             })?
         };
         let path = if live { "healthz" } else { "readyz" };
         let asked = async {
-            let answer = relay.client.get(format!("{}/{path}", relay.url)).send().await?;
+            let url = format!("{}/{path}", relay.url);
+            let answer = relay.client.get(url).timeout(CONNECTING).send().await?;
             Ok((answer.status(), answer.text().await?))
         };
-        asked.await.map_err(|_: reqwest::Error| {
-            eprintln!("error: no relay answers at {}", relay.url);
+        asked.await.map_err(|error: reqwest::Error| {
+            eprintln!("error: no relay answers at {}: {}", relay.url, root(&error));
             Exit::NoRelay
         })
     }
@@ -225,14 +234,15 @@ async fn reached(
     places: Vec<Place>,
     tokens: Vec<Vec<u8>>,
     store: &hookswitch::store::Settings,
-) -> Result<Result<Relay, String>, Exit> {
-    let mut nobody = format!("no relay runs on the store {}", store.path.display());
+) -> Result<Result<Relay, Nobody>, Exit> {
+    let mut nobody = Nobody::there(format!("no relay runs on the store {}", store.path.display()));
     let mut stranger = None;
     for Place { url, certificate } in places {
         let relay = Relay::new(&url, certificate, tokens.clone())?;
         match relay.look().await {
             Found::Somebody => return Ok(Ok(relay)),
-            Found::Nobody => nobody = format!("no relay answers at {url}"),
+            Found::Nobody(_) => nobody = Nobody::there(format!("no relay answers at {url}")),
+            Found::Silent => nobody = Nobody::silent(&url),
             Found::Stranger => stranger = Some(url),
         }
     }
@@ -244,6 +254,27 @@ async fn reached(
         pid.as_deref().unwrap_or("<pid>")
     );
     Err(Exit::NoRelay)
+}
+
+// === impl Nobody ===
+
+impl Nobody {
+    fn there(said: String) -> Self {
+        Self { said, remedy: "start it with `hookswitch serve`, or name another with --url" }
+    }
+
+    fn silent(url: &str) -> Self {
+        let waited = CONNECTING.as_secs();
+        Self {
+            said: format!("{url} takes connections, but has not answered within {waited} s"),
+            remedy: "see which process listens there, or name another with --url",
+        }
+    }
+
+    fn tell(&self) -> Exit {
+        eprintln!("error: {}; {}", self.said, self.remedy);
+        Exit::NoRelay
+    }
 }
 
 // === impl Place ===
@@ -382,31 +413,36 @@ impl Relay {
             Ok((answer.status(), answer.bytes().await?))
         };
         answer.await.map_err(|error: reqwest::Error| {
+            let why = root(&error);
             if error.is_connect() {
-                return self.closed();
+                return self.closed(&why);
             }
-            eprintln!("error: {url} did not answer: {error}; what was asked may have been done");
+            eprintln!("error: {url} did not answer: {why}; what was asked may have been done");
             Exit::Failed
         })
     }
 
-    /// Whether anybody accepts connections there.
+    /// Whether anybody answers there.
     async fn look(&self) -> Found {
-        match self.client.get(format!("{}/healthz", self.url)).send().await {
+        let asked = self.client.get(format!("{}/healthz", self.url)).timeout(CONNECTING);
+        match asked.send().await {
             Err(error) if trust::is_other(&error) => Found::Stranger,
-            Err(error) if error.is_connect() || error.is_builder() => Found::Nobody,
+            Err(error) if error.is_connect() || error.is_builder() => Found::Nobody(root(&error)),
+            Err(error) if error.is_timeout() => Found::Silent,
             _ => Found::Somebody,
         }
     }
 
-    fn closed(&self) -> Exit {
-        eprintln!(
-            "error: no relay answers at {}; start it with `hookswitch serve`, or name another with \
-             --url",
-            self.url
-        );
-        Exit::NoRelay
+    fn closed(&self, why: &str) -> Exit {
+        Nobody::there(format!("no relay answers at {}: {why}", self.url)).tell()
     }
+}
+
+/// What is at the bottom of an error: the links above it say that a request was being sent.
+pub(super) fn root(error: &reqwest::Error) -> String {
+    let first: &dyn std::error::Error = error;
+    let last = std::iter::successors(Some(first), |error| error.source()).last();
+    last.map(ToString::to_string).unwrap_or_default()
 }
 
 /// An address with its scheme.
@@ -483,6 +519,10 @@ fn refused(status: StatusCode, body: &[u8]) -> Exit {
         _ if problem["reason"] == "unknown_target" || problem["reason"] == "unknown_source" => {
             eprintln!("error: {detail}");
             Exit::NotFound
+        }
+        _ if problem["reason"] == "invalid" => {
+            eprintln!("error: {detail}");
+            Exit::Usage
         }
         _ if problem["reason"] == "invalid_config" => {
             eprintln!("error: {detail}; the relay goes on with what it had");

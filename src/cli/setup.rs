@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::cli::{
     Arguments as All, ConfigPath, block_on,
-    connection::{Connection, client, store_exit, whereabouts},
+    connection::{Connection, client, root, store_exit, whereabouts},
     exit::Exit,
     print,
     sample::{self, Sample, Secrets},
@@ -136,7 +136,10 @@ pub(super) fn init(arguments: &Init) -> Exit {
     let path = arguments.config.display();
     match write_shipped(&arguments.config) {
         Ok(()) if arguments.json => print(&format!("{}\n", json!({ "config": arguments.config }))),
-        Ok(()) => print(&format!("wrote {path}; next: hookswitch check, then hookswitch serve\n")),
+        Ok(()) => print(&format!(
+            "wrote {path}, and {SCHEMA} beside it for editors; next: hookswitch check, then \
+             hookswitch serve\n"
+        )),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             eprintln!("error: {path} is there already, and is left as it is");
             Exit::Exists
@@ -150,7 +153,6 @@ pub(super) fn init(arguments: &Init) -> Exit {
 
 /// Writes relay.toml and, beside it, the schema that its first line names.
 fn write_shipped(path: &Path) -> io::Result<()> {
-    const SCHEMA: &str = "relay.schema.json";
     let folder = path.parent().unwrap_or(Path::new(""));
     if !folder.as_os_str().is_empty() {
         fs::create_dir_all(folder)?;
@@ -204,11 +206,12 @@ async fn post(arguments: &Send, sample: &Sample) -> Result<Exit, Exit> {
     let (status, body) = sent.await.map_err(|error: reqwest::Error| {
         // The URL may hold the token of the source.
         let error = error.without_url();
+        let why = root(&error);
         if error.is_connect() {
-            eprintln!("error: nobody answers at {base}: {error}");
+            eprintln!("error: no connection to {base}: {why}");
             return Exit::NoRelay;
         }
-        eprintln!("error: {base} did not answer: {error}");
+        eprintln!("error: {base} did not answer: {why}");
         Exit::Failed
     })?;
     let body = body.trim_end();
@@ -217,6 +220,9 @@ async fn post(arguments: &Send, sample: &Sample) -> Result<Exit, Exit> {
     } else {
         format!("{status} {body}\n")
     });
+    if status == http::StatusCode::NOT_FOUND && arguments.to.is_none() {
+        eprintln!("error: no source listens at {base}; name yours with --to");
+    }
     Ok(if status.is_success() { Exit::Done } else { Exit::Failed })
 }
 
@@ -289,6 +295,9 @@ pub(super) fn healthcheck(arguments: &Healthcheck) -> Exit {
         asked.await.unwrap_or_else(|exit: Exit| exit)
     })
 }
+
+/// What its first line names.
+const SCHEMA: &str = "relay.schema.json";
 
 /// The relay.toml that ships: every key, each with its default.
 const SHIPPED: &str = include_str!("../../relay.toml");

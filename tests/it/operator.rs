@@ -422,7 +422,17 @@ async fn each_way_to_be_refused_is_one_line_with_its_own_code() {
         (&["targets", "--url", "10.0.0.5:9090"], 64, "write it with http:// or https://"),
         (&["dead", "redrive"], 64, "--all"),
         (&["send", "12x"], 64, "11x"),
+        (
+            &["send", "11x", "--to", "http://127.0.0.1:1/hooks/x"],
+            68,
+            "no connection to http://127.0.0.1:1/hooks/x: Connection refused",
+        ),
         (&["events", "ls", "--config", "nowhere.toml"], 78, "nowhere.toml"),
+        (&["events", "ls", "--status", "bogus"], 64, "status is one of queued"),
+        (&["events", "ls", "--cursor", "bogus"], 64, "cursor is what"),
+        (&["erase", "--event", "bogus"], 64, "a UUID"),
+        (&["replay", "--reason", "permanent"], 64, "--reason"),
+        (&["dead", "ls", "--reason", "unrecognised"], 64, "reason is one of permanent"),
     ] {
         let refused = run(&folder, arguments).await;
         assert_eq!(refused.status.code(), Some(code), "{arguments:?}: {}", err(&refused));
@@ -477,6 +487,10 @@ async fn a_verb_reaches_the_relay_whatever_became_of_relay_toml_since_it_read_it
         let reloaded = run(&folder, &["reload"]).await;
         assert!(reloaded.status.success(), "{}", err(&reloaded));
     }
+    let secure = format!("https://{}", relay.admin);
+    let unknown = run(&folder, &["targets", "--url", &secure]).await;
+    assert_eq!(unknown.status.code(), Some(68), "{}", err(&unknown));
+    assert!(err(&unknown).contains("certificate"), "{}", err(&unknown));
     // The relay speaks TLS now; relay.toml says again that it does not.
     write_config(&folder, &elsewhere);
     let listed = run(&folder, &["targets"]).await;
@@ -750,24 +764,36 @@ async fn events_are_followed_as_they_come() {
 }
 
 #[tokio::test]
-async fn whoever_has_seen_enough_ends_a_verb_that_goes_on_without_end() {
-    let (setup, _crm, _erp) = two_targets().await;
-    let relay = with_dead_letters(&setup, 3).await;
+async fn a_port_that_takes_connections_and_says_nothing_is_told_from_a_relay() {
+    let setup = Setup::new();
     let folder = setup.folder();
-    let mut tail = begun(&folder, &["events", "tail", "--json"]);
-    drop(tail.stdout.take());
-    let tailed = ended(tail).await;
-    assert_eq!((tailed.status.code(), err(&tailed)), (Some(0), String::new()));
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let config = write_config(&folder, &setup.text());
+    Process::serve(&config).await.terminate().await;
+    let port = silent.local_addr().unwrap().port().to_string();
+    write_config(
+        &folder,
+        &setup.text().replace(
+            "[admin]\nlisten = \"127.0.0.1:0",
+            &format!("[admin]\nlisten = \"127.0.0.1:{port}"),
+        ),
+    );
 
-    let gate = Gate::before(relay.admin, "/api/v1/events/").await;
-    let mut export = begun(&folder, &["dead", "export", "--url", &gate.url()]);
-    gate.holds().await;
-    drop(export.stdout.take());
-    gate.open();
-    let exported = ended(export).await;
-    assert_eq!((exported.status.code(), err(&exported)), (Some(0), String::new()));
-    assert_eq!(gate.passed(), 1, "it asks for no further event");
-    relay.kill().await;
+    let by_url = ["targets", "--url", &url];
+    let (named, written, read, health) = tokio::join!(
+        run(&folder, &by_url),
+        run(&folder, &["reload"]),
+        run(&folder, &["events", "ls"]),
+        run(&folder, &["healthcheck"]),
+    );
+
+    for refused in [&named, &written, &health] {
+        assert_eq!(refused.status.code(), Some(68), "{}", err(refused));
+        assert!(err(refused).contains("has not answered within"), "{}", err(refused));
+    }
+    assert!(read.status.success(), "{}", err(&read));
+    assert!(err(&read).contains("reading the store"), "{}", err(&read));
 }
 
 #[tokio::test]
@@ -1109,7 +1135,7 @@ async fn an_erasure_names_a_person_by_number_or_one_event() {
     let by_short = asked(&folder, &["erase", "--number", "4711", "--json"]).await;
     assert_eq!((&by_short["events"], left().await), (&json!(1), vec![other]));
     let no_number = run(&folder, &["erase", "--number", "abc"]).await;
-    assert_eq!(no_number.status.code(), Some(1));
+    assert_eq!(no_number.status.code(), Some(64));
     assert_eq!(err(&no_number), "error: a number has digits\n");
     for wrong in [&["erase"][..], &["erase", "--event", &ids[0], "--number", "+15550100111"]] {
         assert_eq!(run(&folder, wrong).await.status.code(), Some(64), "{wrong:?}");
