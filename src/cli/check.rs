@@ -13,7 +13,8 @@ use crate::cli::{ConfigPath, block_on, exit::Exit, print};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exits 0 when the relay would start (warnings allowed, a target that cannot be \
-                  reached is one), 78 when it would not. Nothing is sent, written or started.\n\n\
+                  reached is one), 78 when it would not. Whether its addresses are free is seen \
+                  when it starts. Nothing is sent, written or started.\n\n\
                   Examples:\n  hookswitch check\n  \
                   hookswitch check --offline --json | jq -r '.problems[].message'"
 )]

@@ -105,11 +105,24 @@ pub(super) fn targets(arguments: &Targets) -> Exit {
             if connection.json {
                 return Ok(print(&format!("{answer}\n")));
             }
-            let rows = answer["targets"].as_array().cloned().unwrap_or_default();
+            let mut rows = answer["targets"].as_array().cloned().unwrap_or_default();
+            rows.iter_mut().for_each(sum_up);
             Ok(print(&table::rows(TARGETS, &rows, "no targets")))
         };
         asked.await.unwrap_or_else(|exit: Exit| exit)
     })
+}
+
+/// Says in one word how a target is, and what is wrong only while something is.
+fn sum_up(target: &mut Value) {
+    if target["configured"] == false {
+        target["state"] = json!("not in relay.toml");
+    } else if target["paused"] == true {
+        target["state"] = json!("paused");
+    }
+    if target["state"] != "tripped" && target["failing"] != true {
+        target["last_error"] = Value::Null;
+    }
 }
 
 /// `verb` is `pause` or `resume`.
@@ -214,7 +227,10 @@ impl Replay {
             print(&format!("{told}\n"));
         }
         let at = cursor.as_str().map(|at| format!(" with --cursor {at}")).unwrap_or_default();
-        let again = format!("{deliveries} deliveries are sent again");
+        let again = match deliveries {
+            1 => "1 delivery is sent again".to_owned(),
+            deliveries => format!("{deliveries} deliveries are sent again"),
+        };
         match stop {
             Stop::Done => eprintln!("replayed: {again}"),
             Stop::Interrupted => eprintln!(
@@ -284,15 +300,14 @@ fn add(counts: &mut Map<String, Value>, step: &Value) {
 
 const TARGETS: &[Column] = &[
     ("TARGET", "/name"),
-    ("CONFIGURED", "/configured"),
-    ("PAUSED", "/paused"),
-    ("FAILING", "/failing"),
+    ("STATE", "/state"),
     ("IN FLIGHT", "/in_flight"),
     ("PENDING", "/pending"),
     ("DELIVERED", "/delivered"),
     ("DEAD", "/dead"),
     ("DISCARDED", "/discarded"),
     ("OLDEST (UTC)", "/oldest_pending"),
+    ("ERROR", "/last_error"),
 ];
 
 const ERASED: &[Column] = &[

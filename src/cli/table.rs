@@ -24,9 +24,11 @@ pub(super) fn rows(columns: &[Column], rows: &[Value], none: &str) -> String {
 
 /// Name and value a line, those that are there.
 pub(super) fn facts(columns: &[Column], of: &Value) -> String {
+    let widest = columns.iter().map(|(heading, _)| heading.len()).max().unwrap_or_default();
+    let width = widest.max(12);
     let there = columns.iter().filter_map(|(heading, pointer)| {
         let value = of.pointer(pointer).filter(|value| !value.is_null())?;
-        Some(format!("{heading:<12} {}\n", shown(Some(value))))
+        Some(format!("{heading:<width$} {}\n", shown(Some(value))))
     });
     there.collect()
 }
@@ -35,6 +37,7 @@ pub(super) fn facts(columns: &[Column], of: &Value) -> String {
 pub(super) fn shown(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) if text.is_empty() => "-".to_owned(),
         Some(Value::String(text)) => to_the_second(text),
         Some(Value::Bool(true)) => "yes".to_owned(),
         Some(Value::Bool(false)) => "no".to_owned(),

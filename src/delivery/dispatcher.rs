@@ -427,6 +427,16 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// A store that does not keep an outcome for so long keeps no burial either.
 const SETTLING_MAX: Duration = Duration::from_secs(5);
 
+// === impl LastError ===
+
+impl LastError {
+    /// What was wrong, in words.
+    pub fn told(self) -> String {
+        let answered = self.status.map(|status| format!("it answered {status}"));
+        self.error.or(answered).unwrap_or_else(|| self.cause.to_owned())
+    }
+}
+
 // === impl TargetState ===
 
 impl TargetState {

@@ -706,8 +706,15 @@ async fn a_paused_target_waits_over_a_restart_until_it_is_resumed() {
     let relay = Process::serve(&config).await;
     let paused = asked(&folder, &["pause", "crm", "--json"]).await;
     assert_eq!(paused, json!({ "target": "crm", "paused": true, "changed": true }));
-    assert_eq!(run(&folder, &["pause", "crn"]).await.status.code(), Some(66));
+    let misspelt = run(&folder, &["pause", "crn"]).await;
+    assert_eq!(misspelt.status.code(), Some(66));
+    assert_eq!(err(&misspelt), "error: relay.toml has no target crn; it has crm\n");
     relay.terminate().await;
+    // Nobody says then what relay.toml has: no target is called gone.
+    let read = asked(&folder, &["targets", "--json"]).await;
+    assert_eq!(read["targets"][0]["configured"], json!(null));
+    let read = out(&run(&folder, &["targets"]).await);
+    assert!(read.contains("crm     paused") && !read.contains("not in relay.toml"), "{read}");
 
     let relay = Process::serve(&config).await;
     let url = format!("http://{}/hooks/calls", relay.callbacks);
@@ -817,6 +824,27 @@ async fn a_disk_without_its_reserve_is_said_once_and_once_when_it_has_it_again()
         |lines: &[String], what: &str| lines.iter().filter(|line| line.contains(what)).count();
     assert_eq!(said(&short, "less than min_free is left"), 1, "{short:?}");
     assert_eq!(said(&ample, "min_free is left again"), 1, "{ample:?}");
+}
+
+#[tokio::test]
+async fn whoever_has_seen_enough_ends_a_verb_that_goes_on_without_end() {
+    let (setup, _crm, _erp) = two_targets().await;
+    let relay = with_dead_letters(&setup, 3).await;
+    let folder = setup.folder();
+    let mut tail = begun(&folder, &["events", "tail", "--json"]);
+    drop(tail.stdout.take());
+    let tailed = ended(tail).await;
+    assert_eq!((tailed.status.code(), err(&tailed)), (Some(0), String::new()));
+
+    let gate = Gate::before(relay.admin, "/api/v1/events/").await;
+    let mut export = begun(&folder, &["dead", "export", "--url", &gate.url()]);
+    gate.holds().await;
+    drop(export.stdout.take());
+    gate.open();
+    let exported = ended(export).await;
+    assert_eq!((exported.status.code(), err(&exported)), (Some(0), String::new()));
+    assert_eq!(gate.passed(), 1, "it asks for no further event");
+    relay.kill().await;
 }
 
 #[tokio::test]

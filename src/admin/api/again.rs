@@ -377,7 +377,7 @@ async fn release(
         Fate::Quarantined { .. } => (Vec::new(), Vec::new()),
     };
     if !desk.store.release(admission).await? {
-        return Ok(Err("it does not wait to be read".to_owned()));
+        return Ok(Err("it went down its routes already; a replay sends it again".to_owned()));
     }
     if let Some(route_failed) = &desk.controls.route_failed {
         for route in failed_routes.iter().filter(|route| !event.failed_routes.contains(route)) {

@@ -138,17 +138,25 @@ fn unknown<'k>(
     name: &str,
     known: impl ExactSizeIterator<Item = &'k str>,
 ) -> Problem {
+    let (name, known) = (shortened(name), listed(known));
+    let verb = if known.contains(", ") { "there are" } else { "there is" };
+    let detail = format!("there is no {what} {name}; {verb} {known}");
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, reason, detail)
+}
+
+/// The names there are, for whoever asked for another.
+pub(super) fn listed<'k>(known: impl ExactSizeIterator<Item = &'k str>) -> String {
     let left = known.len().saturating_sub(NAMES_MAX);
     let mut known: Vec<String> = known.take(NAMES_MAX).map(str::to_owned).collect();
     if left > 0 {
         known.push(format!("{left} more"));
     }
-    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-    let verb = if known.contains(", ") { "there are" } else { "there is" };
-    // What was asked for may be anything.
-    let name: String = name.escape_debug().take(64).collect();
-    let detail = format!("there is no {what} {name}; {verb} {known}");
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, reason, detail)
+    if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+}
+
+/// A name that was asked for, which may be anything.
+pub(super) fn shortened(name: &str) -> String {
+    name.escape_debug().take(64).collect()
 }
 
 /// Names that are told to whoever asked for another.

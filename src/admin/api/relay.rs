@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::ask::{Segment, Told};
+use super::ask::{Segment, Told, listed, shortened};
 use crate::{
     admin::{
         Desk, Orphaned, Orphans, ReloadProblem, ReloadRefused, ReloadReport, problem::Problem,
@@ -56,15 +56,16 @@ pub(super) struct Targets {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Target {
     name: String,
-    /// Whether it is in relay.toml; what waits for one that is not is kept, and not attempted.
-    configured: bool,
+    /// Whether it is in relay.toml; what waits for one that is not is kept, and not attempted. Null
+    /// where no relay runs to say.
+    configured: Option<bool>,
     /// `delivering`, `failing`, `tripped` or `paused`; null of one that is not attempted.
     state: Option<&'static str>,
     /// Whether a person paused it.
     paused: bool,
     /// Since when.
     paused_since: Option<Timestamp>,
-    /// Whether its last attempts failed; null of one that is not attempted.
+    /// Whether its last attempt failed; null of one that is not attempted.
     failing: Option<bool>,
     /// When an attempt last failed since the start.
     last_error_at: Option<Timestamp>,
@@ -148,16 +149,18 @@ pub(super) async fn list_targets(State(desk): State<Desk>) -> Result<Json<Target
     for lane in lanes {
         let of = totals.remove(&lane.name).unwrap_or_default();
         let mut target = Target::new(lane.name.as_str(), of);
-        target.configured = true;
+        target.configured = Some(true);
         target.state = Some(lane.state.as_str());
         target.failing = Some(lane.is_failing);
         target.last_error_at = lane.last_error.as_ref().map(|last| last.at);
-        let told = |last: LastError| last.error.unwrap_or_else(|| last.cause.to_owned());
-        target.last_error = lane.last_error.map(told);
+        target.last_error = lane.last_error.map(LastError::told);
         (target.in_flight, target.concurrency) = (lane.in_flight, lane.concurrency);
         targets.push(target);
     }
-    targets.extend(totals.into_iter().map(|(name, of)| Target::new(name.as_str(), of)));
+    targets.extend(totals.into_iter().map(|(name, of)| Target {
+        configured: delivery.map(|_| false),
+        ..Target::new(name.as_str(), of)
+    }));
     for target in &mut targets {
         let of = oldest.iter().find(|(name, _)| name.as_str() == target.name);
         target.oldest_pending = of.map(|(_, since)| *since);
@@ -179,8 +182,7 @@ pub(super) async fn pause_target(
     State(desk): State<Desk>,
     name: Segment,
 ) -> Result<Json<Switched>, Problem> {
-    let target = TargetName::new(&name.0);
-    let changed = lanes(&desk)?.pause(&target).await?;
+    let changed = switched(lanes(&desk)?, &name, true).await?;
     Ok(Json(Switched { target: name.0, paused: true, changed }))
 }
 
@@ -194,9 +196,22 @@ pub(super) async fn resume_target(
     State(desk): State<Desk>,
     name: Segment,
 ) -> Result<Json<Switched>, Problem> {
-    let target = TargetName::new(&name.0);
-    let changed = lanes(&desk)?.resume(&target).await?;
+    let changed = switched(lanes(&desk)?, &name, false).await?;
     Ok(Json(Switched { target: name.0, paused: false, changed }))
+}
+
+/// Pauses or resumes; whether it was not so before.
+async fn switched(lanes: &Handle, name: &Segment, paused: bool) -> Result<bool, Problem> {
+    let target = TargetName::new(&name.0);
+    let done = if paused { lanes.pause(&target).await } else { lanes.resume(&target).await };
+    done.map_err(|error| match error {
+        PauseError::Unknown(_) => {
+            let (name, known) = (shortened(&name.0), lanes.status());
+            let known = listed(known.iter().map(|lane| lane.name.as_str()));
+            Problem::not_found(format!("relay.toml has no target {name}; it has {known}"))
+        }
+        PauseError::Store(error) => error.into(),
+    })
 }
 
 fn lanes(desk: &Desk) -> Result<&Handle, Problem> {
@@ -235,7 +250,7 @@ impl Target {
     fn new(name: &str, of: crate::store::DeliveryTotals) -> Self {
         Self {
             name: name.to_owned(),
-            configured: false,
+            configured: None,
             state: None,
             paused: false,
             paused_since: None,
@@ -249,15 +264,6 @@ impl Target {
             dead: of.dead,
             discarded: of.discarded,
             oldest_pending: None,
-        }
-    }
-}
-
-impl From<PauseError> for Problem {
-    fn from(error: PauseError) -> Self {
-        match error {
-            PauseError::Unknown(_) => Self::not_found(error.to_string()),
-            PauseError::Store(error) => error.into(),
         }
     }
 }
