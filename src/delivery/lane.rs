@@ -153,6 +153,13 @@ impl Lane {
                         self.take_back(ended);
                     }
                 }
+                // Heard after an answer that is on its way, which may have the same; and before
+                // anything is sent, which may have been erased.
+                () = &mut woken, if asking.is_none() => {
+                    woken.set(wake.notified());
+                    woken.as_mut().enable();
+                    self.take_handed();
+                }
                 pass = self.gate.pass(next.unwrap_or(Kind::First)), if next.is_some() => {
                     self.send(next.unwrap_or(Kind::First), pass);
                     self.send_more();
@@ -160,12 +167,6 @@ impl Lane {
                 Some(found) = OptionFuture::from(asking.as_mut()) => {
                     asking = None;
                     self.take(found);
-                }
-                // Heard after an answer that is on its way, which may have the same.
-                () = &mut woken, if asking.is_none() => {
-                    woken.set(wake.notified());
-                    woken.as_mut().enable();
-                    self.take_handed();
                 }
                 () = tokio::time::sleep(idle.unwrap_or_default()), if idle.is_some() => {
                     self.look = (true, true);
@@ -256,7 +257,11 @@ impl Lane {
     /// Takes what the store hands over, if nothing older is due that is not here yet. Else the
     /// store is asked for it in its turn.
     fn take_handed(&mut self) {
-        let Handed { mut deliveries, look } = self.shared.store.handed(&self.shared.target.name);
+        let Handed { mut deliveries, look, recall } =
+            self.shared.store.handed(&self.shared.target.name);
+        if recall {
+            self.buffer.clear();
+        }
         if look {
             self.look = (true, true);
         }

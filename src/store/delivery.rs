@@ -60,6 +60,9 @@ pub struct Handed {
     pub deliveries: Vec<Delivery>,
     /// Something else may be due: what was redriven, or more than could be handed over.
     pub look: bool,
+    /// Some of what was pending is erased: whoever keeps any in memory lets go of all of it, and
+    /// looks.
+    pub recall: bool,
 }
 
 /// How many of what is due are asked for. Two numbers, because events that have waited for their

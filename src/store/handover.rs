@@ -66,6 +66,15 @@ impl Handover {
         self.wake.notify_one();
     }
 
+    /// Has the owner let go of what it keeps, and look what is due.
+    pub(super) fn recall(&self) {
+        let mut waiting = self.lock();
+        waiting.must_look();
+        waiting.handed.recall = true;
+        drop(waiting);
+        self.wake.notify_one();
+    }
+
     /// Takes what is there.
     pub(super) fn take(&self) -> Handed {
         std::mem::take(&mut *self.lock()).handed
@@ -80,6 +89,7 @@ impl Handover {
 
 impl Waiting {
     fn must_look(&mut self) {
-        *self = Self { handed: Handed { deliveries: Vec::new(), look: true }, bytes: 0 };
+        let recall = self.handed.recall;
+        *self = Self { handed: Handed { deliveries: Vec::new(), look: true, recall }, bytes: 0 };
     }
 }

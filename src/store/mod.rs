@@ -56,7 +56,8 @@
 //!   total, and neither does removing what waited: the totals say what became of it.
 //! * [`Store::erase`] removes events whatever they wait for, with request, attempts and
 //!   fingerprints; what of them was pending or dead counts as discarded. When it has ended, their
-//!   bytes are in no file of the store. Backups and targets are not its business.
+//!   bytes are in no file of the store, and whoever keeps what is pending in memory is told by
+//!   [`Handed::recall`]. Backups and targets are not its business.
 //! * A number that orders events is never given again, whatever was removed.
 //! * The age of a delivery runs from its acceptance or last redrive. It stands still while its
 //!   target is paused or is not among those [`Store::declare`]d, over restarts; [`Delivery::stood`]

@@ -146,6 +146,26 @@ async fn a_target_never_has_more_requests_out_than_its_concurrency() {
 }
 
 #[tokio::test]
+async fn what_is_erased_while_it_waits_for_a_slot_is_not_sent() {
+    let target = Target::scripted(|_, _| Reply::Held(Box::new(Reply::status(200)))).await;
+    let relay = Setup::new().target("crm", &target, "concurrency = 1").start().await;
+    let first = post(&relay.url(), &callback("call.1")).await.id();
+    target.received(1).await;
+    let erased = post(&relay.url(), &callback("call.2")).await.id();
+    let last = post(&relay.url(), &callback("call.3")).await.id();
+
+    let erasing = client()
+        .post(relay.admin("/api/v1/erase"))
+        .header("content-type", "application/json")
+        .body(serde_json::json!({ "event": erased }).to_string());
+    assert_eq!(erasing.send().await.unwrap().status(), 200);
+    target.release(3);
+
+    target.received(2).await;
+    assert_eq!(target.ids(), [first, last].into());
+}
+
+#[tokio::test]
 async fn after_a_restart_the_schedule_goes_on_where_it_was() {
     let target = Target::scripted(|nth, _| Reply::status(if nth < 2 { 500 } else { 200 })).await;
     let keys = "retry = { schedule = [\"10ms\", \"400ms\", \"10ms\"] }";

@@ -120,7 +120,7 @@ impl Memory {
         let rows = self.rows(target).into_iter().filter(which);
         let rows = rows.map(|row| Row { attempts: Vec::new(), ..row });
         let deliveries = rows.map(|row| row.delivery(Duration::ZERO)).collect();
-        let handed = Handed { deliveries, look: false };
+        let handed = Handed { deliveries, ..Handed::default() };
         self.handed.lock().unwrap().insert(TargetName::new(target), handed);
         self.wake(&TargetName::new(target)).notify_waiters();
     }
@@ -269,7 +269,7 @@ impl Store for Memory {
 
     fn handed(&self, target: &TargetName) -> Handed {
         let handed = self.handed.lock().unwrap().remove(target);
-        handed.unwrap_or(Handed { deliveries: Vec::new(), look: true })
+        handed.unwrap_or(Handed { look: true, ..Handed::default() })
     }
 
     fn commit(&self, _: Admission) -> Answer<'_, Receipt> {

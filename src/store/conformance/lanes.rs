@@ -236,7 +236,7 @@ pub(crate) async fn what_waits_for_its_turn_is_not_handed_over(backend: &dyn Bac
     let first = commit_call(backend, &*store, "julia").await;
     let second = commit_call(backend, &*store, "julia").await;
 
-    let Handed { deliveries, look } = store.handed(&target("crm"));
+    let Handed { deliveries, look, .. } = store.handed(&target("crm"));
     assert_eq!(deliveries.iter().map(|delivery| delivery.event).collect::<Vec<_>>(), [first]);
     assert!(!look);
 

@@ -119,6 +119,7 @@ macro_rules! conforms {
             a_number_is_erased_wherever_it_occurs_and_others_stay
             a_call_is_erased_by_its_id_or_reference
             a_delivery_in_flight_of_an_erased_event_settles_into_nothing
+            whoever_keeps_what_is_erased_is_told
             a_backup_taken_under_load_opens_with_all_that_was_durable
             a_pause_is_told_over_restarts_until_it_ends
             nothing_ages_while_its_target_is_paused
@@ -981,11 +982,11 @@ pub(crate) async fn a_commit_hands_over_what_it_makes_due_as_a_look_would_find_i
     commit(&*store, admission(backend.clock(), &["archive"])).await;
     woken(&wake).await;
 
-    let Handed { deliveries, look } = store.handed(&crm);
+    let Handed { deliveries, look, .. } = store.handed(&crm);
     let found = due(&*store, "crm", backend.clock().now()).await;
     assert_eq!((deliveries.len(), look), (2, false));
     assert_eq!(format!("{deliveries:?}"), format!("{found:?}"));
-    let Handed { deliveries, look } = store.handed(&crm);
+    let Handed { deliveries, look, .. } = store.handed(&crm);
     assert_eq!((deliveries.len(), look), (0, false));
 }
 
@@ -1014,7 +1015,7 @@ pub(crate) async fn what_is_not_new_is_to_be_looked_for(backend: &dyn Backend) {
     redrive(&*store, of_target("crm"), again(now), 9).await;
     commit(&*store, admission(backend.clock(), &["crm"])).await;
 
-    let Handed { deliveries, look } = store.handed(&target("crm"));
+    let Handed { deliveries, look, .. } = store.handed(&target("crm"));
     assert_eq!((deliveries.len(), look), (0, true));
     assert_eq!(due(&*store, "crm", now).await.len(), 2);
 }
@@ -1028,7 +1029,7 @@ pub(crate) async fn more_than_can_be_handed_over_is_to_be_looked_for(backend: &d
         commit(&*store, large).await;
     }
 
-    let Handed { deliveries, look } = store.handed(&target("crm"));
+    let Handed { deliveries, look, .. } = store.handed(&target("crm"));
 
     assert_eq!((deliveries.len(), look), (0, true));
     assert_eq!(due(&*store, "crm", backend.clock().now()).await.len(), 3);

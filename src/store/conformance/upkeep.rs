@@ -552,6 +552,25 @@ pub(crate) async fn a_delivery_in_flight_of_an_erased_event_settles_into_nothing
     assert!(store.attempts(id, None, 9).await.unwrap().is_empty());
 }
 
+pub(crate) async fn whoever_keeps_what_is_erased_is_told(backend: &dyn Backend) {
+    let store = backend.open();
+    let (crm, archive) = (target("crm"), target("archive"));
+    let wake = store.wake(&crm);
+    let event = commit(&*store, admission(backend.clock(), &["crm", "archive"])).await.id();
+    settle_all(backend, &*store, "archive", Settlement::Delivered).await;
+    woken(&wake).await;
+
+    erase(&*store, Erasure::Event(event)).await;
+    commit(&*store, admission(backend.clock(), &["crm", "archive"])).await;
+
+    woken(&wake).await;
+    let Handed { deliveries, look, recall } = store.handed(&crm);
+    assert_eq!((deliveries.len(), look, recall), (0, true, true));
+    let Handed { deliveries, recall, .. } = store.handed(&crm);
+    assert_eq!((deliveries.len(), recall), (0, false));
+    assert!(!store.handed(&archive).recall);
+}
+
 // === backup ===
 
 pub(crate) async fn a_backup_taken_under_load_opens_with_all_that_was_durable(

@@ -396,6 +396,9 @@ impl Group<'_> {
                 erased.deliveries += 1;
                 erased.pending += u64::from(state == PENDING);
                 erased.dead += u64::from(state == DEAD);
+                if state == PENDING {
+                    self.recalled.extend(self.ledger.targets.name(target).cloned());
+                }
                 if [PENDING, DEAD].contains(&state) {
                     self.ledger.targets.change(target, |totals| {
                         *of_state(totals, state) -= 1;

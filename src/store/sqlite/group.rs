@@ -33,6 +33,8 @@ pub(super) struct Group<'c> {
     pub(super) handed: Vec<Delivery>,
     /// Targets that have something else due then.
     pub(super) woken: BTreeSet<TargetName>,
+    /// Targets that lose something that was pending.
+    pub(super) recalled: BTreeSet<TargetName>,
     /// Admissions stored; duplicates are not.
     pub(super) stored: usize,
 }

@@ -60,6 +60,8 @@ pub(super) struct Written {
     pub(super) handed: Vec<Delivery>,
     /// Targets that have something else due.
     pub(super) woken: BTreeSet<TargetName>,
+    /// Targets that lost something that was pending.
+    pub(super) recalled: BTreeSet<TargetName>,
     /// Events stored.
     pub(super) stored: usize,
     /// Before its first statement.

@@ -196,7 +196,7 @@ impl Shared {
 
     /// Tells everyone in a group what is now on disk.
     pub(super) fn answer(&self, group: Written) {
-        let Written { jobs, done, handed, woken, stored, began, moved } = group;
+        let Written { jobs, done, handed, woken, recalled, stored, began, moved } = group;
         moved.publish(&mut self.totals());
         // Before anything is handed over: whoever lets go of it finds it there.
         self.durable.store(moved.last_seq, Ordering::Release);
@@ -206,6 +206,9 @@ impl Shared {
         }
         for target in &woken {
             self.handover(target).call();
+        }
+        for target in &recalled {
+            self.handover(target).recall();
         }
         for (job, done) in jobs.into_iter().zip(done) {
             job.answer(done);
@@ -297,12 +300,13 @@ impl Writer {
             written => written,
         };
         match written {
-            Ok(Transaction { done, handed, woken, stored }) => {
+            Ok(Transaction { done, handed, woken, recalled, stored }) => {
                 if let Some(seen) = &mut self.seen {
                     seen.settle();
                 }
                 let moved = self.ledger.settle();
-                self.log.sync(Written { jobs, done, handed, woken, stored, began, moved })?;
+                let written = Written { jobs, done, handed, woken, recalled, stored, began, moved };
+                self.log.sync(written)?;
                 self.folding.keep_up(&self.connection);
                 Ok(())
             }
@@ -351,6 +355,7 @@ impl Writer {
             now: self.shared.clock.now(),
             handed: Vec::new(),
             woken: BTreeSet::default(),
+            recalled: BTreeSet::default(),
             stored: 0,
         };
         for job in jobs {
@@ -360,9 +365,9 @@ impl Writer {
                 Ok(job.write(&mut group)?)
             });
         }
-        let Group { now, handed, woken, stored, seen, .. } = group;
+        let Group { now, handed, woken, recalled, stored, seen, .. } = group;
         seen.keep_up(&self.connection, stored, now).map_err(Fault::fatal)?;
-        Ok(Transaction { done, handed, woken, stored })
+        Ok(Transaction { done, handed, woken, recalled, stored })
     }
 
     #[cfg(test)]
@@ -383,6 +388,7 @@ struct Transaction {
     done: Vec<Result<Done, StoreError>>,
     handed: Vec<Delivery>,
     woken: BTreeSet<TargetName>,
+    recalled: BTreeSet<TargetName>,
     stored: usize,
 }
 

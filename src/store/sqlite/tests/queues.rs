@@ -80,6 +80,7 @@ impl Queue {
             seen: &mut self.seen,
             now: self.place.clock().now(),
             handed: Vec::new(),
+            recalled: BTreeSet::new(),
             woken: BTreeSet::new(),
             stored: 0,
         }
