@@ -202,8 +202,18 @@ async fn export(address: &Address, buried: &Buried, out: Option<&Path>) -> Resul
 impl Draft {
     fn beside(path: &Path) -> Result<Self, Exit> {
         let path = path.to_owned();
-        if path.symlink_metadata().is_ok() {
-            return Err(is_there(&path));
+        match path.symlink_metadata() {
+            Ok(found) if found.is_dir() => {
+                return Err(unwritable(&path, "it is a folder; name a file in it"));
+            }
+            Ok(_) => return Err(is_there(&path)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            // Such as a name that is too long: no file could be given it at the end either.
+            Err(error) => return Err(unwritable(&path, no_file_at(&path, &error))),
+        }
+        let name = path.as_os_str().as_encoded_bytes();
+        if name.ends_with(b"/") || name.ends_with(b"/.") {
+            return Err(unwritable(&path, "it names a folder; name a file"));
         }
         // A bare name has an empty parent.
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -241,6 +251,14 @@ fn is_there(path: &Path) -> Exit {
 fn unwritable(path: &Path, why: impl fmt::Display) -> Exit {
     eprintln!("error: {} cannot be written: {why}", path.display());
     Exit::Failed
+}
+
+/// Why there can be no file of this name, and what helps.
+fn no_file_at(path: &Path, error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::InvalidFilename => "its name is too long; name another".to_owned(),
+        _ => no_file_in(path.parent().unwrap_or(Path::new("/")), error),
+    }
 }
 
 /// Why no file can be made in the folder, and what helps.

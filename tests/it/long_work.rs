@@ -161,9 +161,16 @@ async fn ctrl_c_in_an_export_is_heard_while_page_after_page_finds_none() {
 async fn an_export_that_cannot_be_written_names_the_path_as_it_was_given_and_a_remedy() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("notes"), "").unwrap();
+    fs::create_dir(folder.path().join("kept")).unwrap();
+    let long = "n".repeat(300);
     for (path, says) in [
         ("lists/dead.jsonl", "there is no folder lists; make it, or name another"),
         ("notes/dead.jsonl", "notes is no folder; name another"),
+        ("lists/", "it names a folder; name a file"),
+        ("lists/.", "it names a folder; name a file"),
+        ("kept", "it is a folder; name a file in it"),
+        ("kept/", "it is a folder; name a file in it"),
+        (&long, "its name is too long; name another"),
     ] {
         let (relay, url) = answering(&[]).await;
 
@@ -174,7 +181,7 @@ async fn an_export_that_cannot_be_written_names_the_path_as_it_was_given_and_a_r
         assert_eq!(err(&refused), format!("error: {path} cannot be written: {says}\n"));
         assert!(relay.got().iter().all(|asked| asked.path == "/healthz"), "nothing was asked");
     }
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
 }
 
 /// A terminal of 80 columns: what is shown on it, and where a command writes.
