@@ -33,19 +33,9 @@ const HIDDEN: &str = "\"…\"";
 #[derive(Debug)]
 pub(super) struct Document<'t> {
     file: &'t str,
-    text: &'t str,
+    pub(super) text: &'t str,
     /// The byte each line begins at.
-    lines: Vec<usize>,
-}
-
-/// A heading without the bracket at its end, and the text with it.
-#[derive(Debug)]
-pub(super) struct Unclosed {
-    /// Its line, from 1.
-    line: usize,
-    /// The byte at which the bracket is missing.
-    at: usize,
-    pub(super) closed: String,
+    pub(super) lines: Vec<usize>,
 }
 
 /// Where each table of a file is.
@@ -125,26 +115,6 @@ impl<'t> Document<'t> {
         (tree, masks)
     }
 
-    /// The first heading that lacks its bracket and is otherwise one, if no other fault of structure
-    /// comes before it.
-    pub(super) fn unclosed_heading(&self, readable: &str) -> Option<Unclosed> {
-        let (_, errors) = DeTable::parse_recoverable(readable);
-        let faults = errors
-            .iter()
-            .filter(|error| matches!(ground(error.message()), Ground::Line | Ground::Structure));
-        let at = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
-        let first = faults.min_by_key(|error| at(error))?;
-        let line = self.line_of(at(first));
-        let range = self.line_range(line);
-        let heading = without_comment(self.text.get(range.clone())?).trim_end();
-        let is_one = heading.trim_start().starts_with('[')
-            && !heading.contains(['=', '#', '"', '\''])
-            && first.message().contains("unclosed");
-        let at = range.start + heading.len();
-        let (before, after) = (self.text.get(..at)?, self.text.get(at..)?);
-        is_one.then(|| Unclosed { line: line + 1, at, closed: format!("{before}]{after}") })
-    }
-
     /// Where each table begins: those of the file, and those under names of the operator's own.
     pub(super) fn headings(&self, tree: &DeTable<'_>, masks: &[Mask]) -> Headings {
         let mut places = BTreeMap::new();
@@ -221,7 +191,7 @@ impl<'t> Document<'t> {
         plausible
     }
 
-    fn problem(&self, finding: Finding, masks: &[Mask]) -> Problem {
+    pub(super) fn problem(&self, finding: Finding, masks: &[Mask]) -> Problem {
         let Finding { severity, ground, spot, message, remedy, note } = finding;
         // Names of the operator's own stand in these texts, whatever they are made of.
         let safe = |text: String| text.chars().map(visible).collect::<String>();
@@ -298,7 +268,7 @@ impl<'t> Document<'t> {
     }
 
     /// The table a line is in, by the headings above it.
-    fn heading_before(&self, at: usize) -> String {
+    pub(super) fn heading_before(&self, at: usize) -> String {
         let line = self.line_range(self.line_of(at));
         if self.text.get(line.clone()).is_some_and(|line| line.starts_with('[')) {
             return String::new();
@@ -313,12 +283,12 @@ impl<'t> Document<'t> {
     }
 
     /// The line, from 0, that has this byte.
-    fn line_of(&self, at: usize) -> usize {
+    pub(super) fn line_of(&self, at: usize) -> usize {
         self.lines.partition_point(|start| *start <= at).saturating_sub(1)
     }
 
     /// The bytes of a line, without its end.
-    fn line_range(&self, line: usize) -> Range<usize> {
+    pub(super) fn line_range(&self, line: usize) -> Range<usize> {
         let start = self.lines.get(line).copied().unwrap_or(self.text.len());
         let end = self.lines.get(line + 1).copied().unwrap_or(self.text.len());
         let text = self.text.get(start..end).unwrap_or_default();
@@ -405,24 +375,6 @@ impl<'t> Document<'t> {
     }
 }
 
-// === impl Unclosed ===
-
-impl Unclosed {
-    /// What is wrong with the file: of `broken` what is said about the heading, of `closed`, which
-    /// was found behind a bracket that is not there, all else.
-    pub(super) fn explain(&self, broken: Problems, closed: Vec<Problem>) -> Problems {
-        let is_here = |problem: &Problem| problem.place.line == Some(self.line);
-        let mut problems: Vec<Problem> = broken.0.into_iter().filter(is_here).collect();
-        let as_written = |at: usize| if at > self.at { at - 1 } else { at };
-        problems.extend(closed.into_iter().filter(|problem| !is_here(problem)).map(|problem| {
-            let span = problem.place.span.map(|span| as_written(span.start)..as_written(span.end));
-            Problem { place: Place { span, ..problem.place }, ..problem }
-        }));
-        problems.sort_by_key(|problem| problem.place.line);
-        Problems(problems)
-    }
-}
-
 // === impl Headings ===
 
 impl Headings {
@@ -493,7 +445,7 @@ pub(super) fn read_file(path: &Path) -> Result<String, Unreadable> {
 }
 
 /// How far a fault of syntax reaches.
-fn ground(message: &str) -> Ground {
+pub(super) fn ground(message: &str) -> Ground {
     let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
     if says(&["key with no value", "extra `=`", "unexpected key or value", "invalid key-value"]) {
         Ground::Line
@@ -547,7 +499,7 @@ fn may_be(name: &str, key: &str) -> bool {
 }
 
 /// Of a key without quotes, or of several with dots between.
-fn is_of_key(char: char) -> bool {
+pub(super) fn is_of_key(char: char) -> bool {
     char.is_ascii_alphanumeric() || matches!(char, '_' | '-' | '.')
 }
 
@@ -580,7 +532,7 @@ fn mask_by_words(line: &str, offset: usize) -> Vec<Mask> {
 }
 
 /// A line without its comment, which is where old secrets are left.
-fn without_comment(line: &str) -> &str {
+pub(super) fn without_comment(line: &str) -> &str {
     let mut quote = None;
     let mut escaped = false;
     for (index, char) in line.char_indices() {

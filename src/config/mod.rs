@@ -39,6 +39,7 @@ mod source;
 mod store;
 mod target;
 mod tls;
+mod unclosed;
 mod value;
 mod when;
 

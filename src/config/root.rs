@@ -86,8 +86,8 @@ struct Named<'a> {
     fields: Fields<'a>,
 }
 
-/// Headings that lack their bracket in one file, and are taken as if they had it.
-const HEADINGS_CLOSED_MAX: usize = 16;
+/// Headings and values that are not closed in one file, behind which it is read on.
+const SLIPS_MENDED_MAX: usize = 16;
 
 // === impl Config ===
 
@@ -107,16 +107,16 @@ impl Config {
         text: &str,
         environment: &Environment,
     ) -> Result<(Self, Vec<Problem>), Problems> {
-        Self::parse_closing(file, text, environment, HEADINGS_CLOSED_MAX)
+        Self::parse_closing(file, text, environment, SLIPS_MENDED_MAX)
     }
 
-    /// The same. A heading without its bracket would hide all that follows it: the rest is read as
-    /// if it were closed, at most so many of them.
+    /// The same. What is not closed would hide all that follows it: the rest is read as if it were,
+    /// or were not there, at most so many times.
     fn parse_closing(
         file: &str,
         text: &str,
         environment: &Environment,
-        headings_left: usize,
+        slips_left: usize,
     ) -> Result<(Self, Vec<Problem>), Problems> {
         let document = Document::new(file, text);
         let reading = Reading::new(environment);
@@ -125,11 +125,11 @@ impl Config {
         let headings = document.headings(&tree, &masks);
         let config = read(&reading, &tree).map(|config| Self { headings, ..config });
         let read = document.conclude(config, &reading.into_findings(), &masks);
-        let (Err(broken), Some(headings_left)) = (&read, headings_left.checked_sub(1)) else {
+        let (Err(broken), Some(slips_left)) = (&read, slips_left.checked_sub(1)) else {
             return read;
         };
-        let Some(unclosed) = document.unclosed_heading(&readable) else { return read };
-        let behind = Self::parse_closing(file, &unclosed.closed, environment, headings_left);
+        let Some(unclosed) = document.unclosed(&readable) else { return read };
+        let behind = Self::parse_closing(file, &unclosed.mended, environment, slips_left);
         let behind = behind.map_or_else(|problems| problems.0, |(_, warnings)| warnings);
         Err(unclosed.explain(broken.clone(), behind))
     }

@@ -694,6 +694,29 @@ fn behind_headings_that_lack_their_bracket_each_problem_has_its_place_in_the_fil
 }
 
 #[test]
+fn behind_values_that_are_not_closed_each_problem_has_its_place_and_none_is_made_up() {
+    let text = include_str!("../../tests/fixtures/config/unclosed-values.toml");
+    let found = problems(text);
+
+    for (key, line) in [("methds", 7), ("fiel", 12), ("paht", 21), ("form", 30)] {
+        let message = format!("unknown key `{key}`");
+        let place = &found.iter().find(|problem| problem.message == message).unwrap().place;
+        assert_eq!((place.line, place.column), (Some(line), Some(1)));
+        assert_eq!(text.get(place.span.clone().unwrap()), Some(key));
+    }
+    // What the slip has swallowed is not missing, and what it holds is not judged.
+    let only = problems(
+        "[targets.crm]\ntemplate = \"\"\"\n{{ a }}\nurl = \"https://crm.example.com/\"\n\n[[routes]]\n\
+         to = [\n\"crm\",\n",
+    );
+    let told: Vec<_> = only.iter().map(|problem| problem.place.line).collect();
+    assert_eq!(told, [None, Some(2), Some(8)], "{only:?}");
+    // More of them than are left out: the rest waits for the next run.
+    let many = "[sources.a]\nauth = {\n".repeat(100);
+    assert!(!problems(&many).is_empty());
+}
+
+#[test]
 fn one_file_is_one_file_through_a_link_to_its_folder_whether_it_is_there_or_not() {
     let folder = tempfile::tempdir().unwrap();
     let (real, link) = (folder.path().join("real"), folder.path().join("link"));
