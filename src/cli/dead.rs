@@ -298,7 +298,7 @@ impl Choice {
     /// meanwhile is not sent for ever.
     async fn carry_out(&self, verb: &str, done: &'static str, new_id: bool) -> Result<Exit, Exit> {
         let Buried { picked, reason } = &self.buried;
-        if picked.is_empty() && reason.is_none() && self.event.is_empty() && !self.all {
+        if !picked.is_choice() && reason.is_none() && self.event.is_empty() && !self.all {
             eprintln!("error: say which: --target, --reason, --event, …, or --all");
             return Err(Exit::Usage);
         }

@@ -66,6 +66,11 @@ impl Picked {
         self.pairs().next().is_none()
     }
 
+    /// Whether anything but an end is picked by, which picks nothing: all is older than tomorrow.
+    pub(super) fn is_choice(&self) -> bool {
+        self.pairs().any(|(name, _)| name != "until")
+    }
+
     /// Whether a moment is named to begin at.
     pub(super) fn has_since(&self) -> bool {
         self.since.is_some()

@@ -421,6 +421,8 @@ async fn each_way_to_be_refused_is_one_line_with_its_own_code() {
         ),
         (&["targets", "--url", "10.0.0.5:9090"], 64, "write it with http:// or https://"),
         (&["dead", "redrive"], 64, "--all"),
+        (&["dead", "discard", "--until", "1h"], 64, "--all"),
+        (&["replay", "--since", "1h", "--reason", "permanent"], 64, "--reason"),
         (&["send", "12x"], 64, "11x"),
         (
             &["send", "11x", "--to", "http://127.0.0.1:1/hooks/x"],
@@ -458,6 +460,47 @@ async fn each_way_to_be_refused_is_one_line_with_its_own_code() {
         assert_eq!(newer.status.code(), Some(74), "{}", err(&newer));
         assert!(err(&newer).contains("4711"), "{}", err(&newer));
     }
+}
+
+#[tokio::test]
+async fn whatever_a_verb_picks_by_is_understood_by_the_relay() {
+    let crm = Target::answering(200).await;
+    let setup = Setup::new().target("crm", &crm, "");
+    let folder = setup.folder();
+    let relay = Process::serve(&write_config(&folder, &setup.text())).await;
+    let mut tried = 0;
+    for (verb, reason) in [
+        (&["events", "ls"][..], "not_json"),
+        (&["events", "redrive"], "not_json"),
+        (&["dead", "ls"], "permanent"),
+        (&["dead", "redrive", "--all"], "permanent"),
+        (&["dead", "discard", "--all"], "permanent"),
+        (&["dead", "export"], "permanent"),
+        (&["replay"], "permanent"),
+    ] {
+        let help = out(&run(&folder, &[verb, &["--help"]].concat()).await);
+        for (option, value) in [
+            ("--source", "calls"),
+            ("--status", "busy"),
+            ("--call", "call.1"),
+            ("--number", "+15550100123"),
+            ("--since", "2h"),
+            ("--until", "1h"),
+            ("--target", "crm"),
+            ("--reason", reason),
+            ("--event", "01938a1e-0000-7000-8000-000000000000"),
+            ("--failed-route", "everything to crm"),
+            ("--state", "routed"),
+        ] {
+            if help.contains(&format!(" {option} <")) {
+                let picked = run(&folder, &[verb, &[option, value]].concat()).await;
+                assert_eq!(picked.status.code(), Some(0), "{verb:?} {option}: {}", err(&picked));
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 50, "{tried}");
+    relay.kill().await;
 }
 
 #[tokio::test]
