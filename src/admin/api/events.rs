@@ -77,7 +77,7 @@ pub(super) struct Event {
     state: &'static str,
     /// Why it is quarantined.
     reason: Option<String>,
-    /// The call's status; absent while quarantined, as all below.
+    /// The call's status; null while quarantined, as all below but the last.
     status: Option<&'static str>,
     call_id: Option<String>,
     reference: Option<String>,
