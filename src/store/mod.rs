@@ -41,7 +41,7 @@
 //! * At least once: after a crash an attempt that was out may be made again under the same id.
 //!
 //! * [`Store::release`] gives a quarantined or unrouted event its reading and its deliveries, once;
-//!   their age begins then. Its content is remembered for what is left of its window, beside the
+//!   their age begins then. What stays unrouted is marked with the routes that failed on it. Its content is remembered for what is left of its window, beside the
 //!   bytes it came as.
 //! * [`Store::replay`] sets what is done pending in the next round, and makes deliveries for
 //!   targets that never had the event: an unrouted event is routed by it.
@@ -217,7 +217,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     fn count_dead(&self, filter: DeadFilter, within: Duration) -> Answer<'_, DeadCount>;
 
     /// Gives an event that is quarantined or unrouted the reading and the targets of `admission`,
-    /// which has its id. False when it waits no more: then nothing changes.
+    /// which has its id. False when it waits no more: then nothing changes. False too when it was
+    /// unrouted and is still: then it is only marked with the routes that fail on it now.
     fn release(&self, admission: Admission) -> Answer<'_, bool>;
 
     /// Sends stored events again, the oldest first, after the given one: at most `max` events and

@@ -706,7 +706,28 @@ async fn an_event_counts_once_for_a_route_that_fails_on_it_again() {
     let refused = err(&run(&folder, &["events", "release", &id]).await);
     assert!(refused.contains(why), "{refused}");
 
-    let more = route("by desk", "when = \"data.extracted.desk > 10\"") + &route("all", "");
+    // A route that is new and fails too: the event stays, and is marked and counted at once.
+    let by_desk = route("by desk", "when = \"data.extracted.desk > 10\"");
+    write_config(&folder, &format!("{}\n{by_desk}", setup.text()));
+    assert!(run(&folder, &["reload"]).await.status.success());
+    let of_desk = ["events", "ls", "--failed-route", "by desk", "--json"];
+    let looked = ["events", "redrive", "--unrouted", "--dry-run", "--json"];
+    assert_eq!(asked(&folder, &looked).await["released"], 0);
+    assert_eq!(asked(&folder, &of_desk).await["events"], json!([]), "a look changes nothing");
+    for _ in 0..2 {
+        let kept = asked(&folder, &["events", "redrive", "--unrouted", "--json"]).await;
+        assert_eq!(kept["kept"][0]["why"], json!(format!("{why}, by desk")));
+        let marked = asked(&folder, &of_desk).await;
+        assert_eq!(marked["events"][0]["failed_routes"], json!(["by seats", "by desk"]));
+        let page = client().get(format!("http://{}/metrics", relay.admin)).send().await.unwrap();
+        let page = Page::parse(&page.text().await.unwrap());
+        for route in ["by seats", "by desk"] {
+            let counted = page.get("hookswitch_route_errors_total", &[("route", route)]);
+            assert_eq!(counted, 1.0, "{route}");
+        }
+    }
+
+    let more = by_desk + &route("all", "");
     write_config(&folder, &format!("{}\n{more}", setup.text()));
     assert!(run(&folder, &["reload"]).await.status.success());
     let released = asked(&folder, &["events", "redrive", "--unrouted", "--json"]).await;

@@ -366,25 +366,29 @@ async fn release(
     event: &StoredEvent,
     admission: Admission,
 ) -> Result<Result<Vec<String>, String>, Problem> {
-    if let Some(why) = waits_on(event, &admission.fate) {
-        return Ok(Err(why));
-    }
-    let (targets, failed_routes) = match &admission.fate {
+    let waits = waits_on(event, &admission.fate);
+    let (targets, mut newly_failed) = match &admission.fate {
         Fate::Readable { targets, failed_routes, .. } => {
             let targets = targets.iter().map(|target| target.as_str().to_owned()).collect();
             (targets, failed_routes.clone())
         }
         Fate::Quarantined { .. } => (Vec::new(), Vec::new()),
     };
-    if !desk.store.release(admission).await? {
+    newly_failed.retain(|route| !event.failed_routes.contains(route));
+    if let Some(why) = &waits
+        && newly_failed.is_empty()
+    {
+        return Ok(Err(why.clone()));
+    }
+    if !desk.store.release(admission).await? && waits.is_none() {
         return Ok(Err("it went down its routes already; a replay sends it again".to_owned()));
     }
     if let Some(route_failed) = &desk.controls.route_failed {
-        for route in failed_routes.iter().filter(|route| !event.failed_routes.contains(route)) {
+        for route in &newly_failed {
             route_failed(route);
         }
     }
-    Ok(Ok(targets))
+    Ok(waits.map_or(Ok(targets), Err))
 }
 
 // === impl Wanted ===

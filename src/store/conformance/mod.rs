@@ -100,6 +100,7 @@ macro_rules! conforms {
             a_released_event_is_recognised_when_it_is_repeated
             a_released_event_is_recognised_though_its_content_came_long_ago_too
             an_unrouted_event_can_be_routed_later
+            an_unrouted_event_that_stays_is_marked_with_each_route_that_failed_on_it
             a_release_that_nobody_takes_leaves_the_event_unrouted
             dead_letters_are_found_by_everything_a_filter_names
             dead_letters_are_counted_by_target_and_reason

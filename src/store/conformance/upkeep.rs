@@ -138,6 +138,38 @@ pub(crate) async fn an_unrouted_event_can_be_routed_later(backend: &dyn Backend)
     assert_eq!(events_total(&*store, "clouddial-au"), totals);
 }
 
+pub(crate) async fn an_unrouted_event_that_stays_is_marked_with_each_route_that_failed_on_it(
+    backend: &dyn Backend,
+) {
+    let store = backend.open();
+    let (first, other) = (admission(backend.clock(), &[]), admission(backend.clock(), &[]));
+    for admission in [&first, &other] {
+        commit(&*store, admission.clone()).await;
+    }
+    let failing = |routes: &[&str]| {
+        let mut read = reread(&first, &[]);
+        let Fate::Readable { failed_routes, .. } = &mut read.fate else { panic!("it is readable") };
+        *failed_routes = routes.iter().copied().map(str::to_owned).collect();
+        read
+    };
+
+    assert_eq!(store.release(failing(&["by seats"])).await, Ok(false));
+    assert_eq!(store.release(failing(&["by desk", "by seats"])).await, Ok(false));
+    assert_eq!(store.release(failing(&[])).await, Ok(false));
+
+    let stored = store.event(first.id).await.unwrap().unwrap();
+    assert_eq!(
+        (stored.state, stored.failed_routes.as_slice()),
+        ("unrouted", ["by seats".to_owned(), "by desk".to_owned()].as_slice())
+    );
+    for route in ["by seats", "by desk"] {
+        let filter = EventFilter { failed_route: Some(route.to_owned()), ..EventFilter::default() };
+        assert_eq!(walk(&*store, filter, Order::OldestFirst, 2).await, [first.id], "{route}");
+    }
+    let totals = EventTotals { accepted: 2, unrouted: 2, ..EventTotals::default() };
+    assert_eq!(events_total(&*store, "clouddial-au"), totals);
+}
+
 pub(crate) async fn a_release_that_nobody_takes_leaves_the_event_unrouted(backend: &dyn Backend) {
     let store = backend.open();
     let first = quarantined(backend.clock());

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{
     group::{Done, Fault, Group, New, TARGETS_MAX, call_key, call_of},
+    queries::routes,
     seen::{Key, Seen},
     turns::{Joined, Lapsed, Turn},
 };
@@ -99,16 +100,27 @@ impl Group<'_> {
         let Fate::Readable { json, facts, targets, failed_routes } = &admission.fate else {
             return Ok(0);
         };
-        let waiting: Option<(i64, i64, String)> = self
+        let waiting: Option<(i64, i64, String, Vec<String>)> = self
             .connection
             .prepare_cached(
-                "SELECT seq, source, state FROM events WHERE id = ?1 AND state <> 'routed'",
+                "SELECT seq, source, state, failed_routes FROM events \
+                 WHERE id = ?1 AND state <> 'routed'",
             )?
-            .query_row([admission.id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .query_row([admission.id.as_bytes()], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, routes(row, 3)?))
+            })
             .optional()?;
-        let Some((seq, source, state)) = waiting else { return Ok(0) };
+        let Some((seq, source, state, mut marked)) = waiting else { return Ok(0) };
         let is_unrouted = state == "unrouted";
         if is_unrouted && targets.is_empty() {
+            // It stays as it is. A route that fails on it now joins those that did before, which
+            // were counted and are not to be counted again.
+            let mut newly = failed_routes.clone();
+            newly.retain(|route| !marked.contains(route));
+            if !newly.is_empty() {
+                marked.append(&mut newly);
+                self.mark_failed(seq, &marked)?;
+            }
             return Ok(0);
         }
         let json = std::str::from_utf8(json)

@@ -384,7 +384,7 @@ pub(super) fn summary(row: &Row<'_>) -> rusqlite::Result<EventSummary> {
     })
 }
 
-fn routes(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<String>> {
+pub(super) fn routes(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<String>> {
     let names: Option<String> = row.get(column)?;
     Ok(names.map(|names| names.split('\n').map(str::to_owned).collect()).unwrap_or_default())
 }
