@@ -68,7 +68,7 @@ enum Verb {
     Replay(operate::Replay),
     /// List targets with how they are doing.
     Targets(operate::Targets),
-    /// Hold a target back: what comes for it waits.
+    /// Hold a target back, over restarts too: what comes for it waits until `resume`.
     #[command(after_help = "Example:\n  hookswitch pause crm")]
     Pause(operate::OneTarget),
     /// Go on with a target that was paused.

@@ -183,7 +183,10 @@ fn reloaded(report: &Value) -> String {
         let (target, pending) = (table::shown(orphaned.get("target")), &orphaned["pending"]);
         text.push_str(&format!("orphaned: {pending} deliveries of {target}\n"));
     }
-    text.push_str("reloaded\n");
+    // Whoever has changed a file wonders then whether it was this one.
+    let as_it_was =
+        ["added", "changed", "removed"].iter().all(|member| report[member] == json!([]));
+    text.push_str(if as_it_was { "reloaded; nothing has changed\n" } else { "reloaded\n" });
     text
 }
 

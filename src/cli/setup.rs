@@ -220,8 +220,8 @@ async fn post(arguments: &Send, sample: &Sample) -> Result<Exit, Exit> {
     } else {
         format!("{status} {body}\n")
     });
-    if status == http::StatusCode::NOT_FOUND && arguments.to.is_none() {
-        eprintln!("error: no source listens at {base}; name yours with --to");
+    if status == http::StatusCode::NOT_FOUND {
+        eprintln!("error: no source listens at {base}; --to names the URL of yours");
     }
     Ok(if status.is_success() { Exit::Done } else { Exit::Failed })
 }

@@ -406,6 +406,7 @@ async fn each_way_to_be_refused_is_one_line_with_its_own_code() {
     assert_eq!(nothing.status.code(), Some(68), "no store yet: {}", err(&nothing));
     let relay = Process::serve(&config).await;
     let url = format!("http://{}", relay.admin);
+    let nowhere = format!("http://{}/hooks/nobody", relay.callbacks);
 
     for (arguments, code, says) in [
         (&["events", "ls", "--token", "wrong"][..], 77, "--token"),
@@ -424,6 +425,7 @@ async fn each_way_to_be_refused_is_one_line_with_its_own_code() {
         (&["dead", "discard", "--until", "1h"], 64, "--all"),
         (&["replay", "--since", "1h", "--reason", "permanent"], 64, "--reason"),
         (&["send", "12x"], 64, "11x"),
+        (&["send", "11x", "--to", &nowhere], 1, "--to names the URL of yours"),
         (
             &["send", "11x", "--to", "http://127.0.0.1:1/hooks/x"],
             68,
@@ -526,9 +528,10 @@ async fn a_verb_reaches_the_relay_whatever_became_of_relay_toml_since_it_read_it
         assert!(listed.status.success() && listed.stderr.is_empty(), "{}\n{text}", err(&listed));
     }
     write_config(&folder, &secured);
-    for _ in 0..2 {
+    for said in ["changed: admin\nreloaded\n", "reloaded; nothing has changed\n"] {
         let reloaded = run(&folder, &["reload"]).await;
         assert!(reloaded.status.success(), "{}", err(&reloaded));
+        assert!(out(&reloaded).ends_with(&format!("\n\n{said}")), "{}", out(&reloaded));
     }
     let secure = format!("https://{}", relay.admin);
     let unknown = run(&folder, &["targets", "--url", &secure]).await;
@@ -700,7 +703,7 @@ async fn an_event_counts_once_for_a_route_that_fails_on_it_again() {
     let url = format!("http://{}/hooks/calls", relay.callbacks);
     let id = post(&url, &callback("call.a")).await.id();
 
-    let why = "no route takes it; the condition fails on it of: by seats";
+    let why = "no route takes it; a condition fails on it, that of by seats";
     let kept = asked(&folder, &["events", "redrive", "--unrouted", "--json"]).await;
     assert_eq!(kept, json!({ "released": 0, "kept": [{ "id": id, "why": why }] }));
     let refused = err(&run(&folder, &["events", "release", &id]).await);

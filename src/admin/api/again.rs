@@ -329,7 +329,7 @@ fn waits_on(event: &StoredEvent, fate: &Fate) -> Option<String> {
         {
             Some(match failed_routes.join(", ") {
                 none if none.is_empty() => "no route takes it".to_owned(),
-                routes => format!("no route takes it; the condition fails on it of: {routes}"),
+                routes => format!("no route takes it; a condition fails on it, that of {routes}"),
             })
         }
         _ => None,
@@ -354,7 +354,7 @@ fn read_again(
             Fate::Readable { .. } => Ok(admission),
             Fate::Quarantined { reason } => Err(reason.to_owned()),
         },
-        Err(why @ StillUnread::Unverified) => Err(format!("{why}: say unverified")),
+        Err(why @ StillUnread::Unverified) => Err(format!("{why}: say unverified (--unverified)")),
         Err(why) => Err(why.to_string()),
     })
 }
