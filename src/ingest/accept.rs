@@ -31,6 +31,7 @@ use crate::{
         metrics::IngestMetrics,
         read::{self, Understood},
         source::{Directory, OnUnreadable, Source},
+        unpack::Packing,
         visit::{Party, Visit},
     },
     provider::{
@@ -63,9 +64,9 @@ pub(super) struct Context {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Accept;
 
-/// The end of the road behind tower-http's layers, which know requests and responses only.
+/// The end of the road behind tower-http's layer, which knows requests and responses only.
 #[derive(Debug)]
-pub(super) struct Decoded(Option<Party>);
+pub(super) struct Measured(Option<Party>);
 
 type Answered<T> = Pin<Box<dyn Future<Output = Result<T, Infallible>> + Send>>;
 
@@ -77,7 +78,9 @@ where
 {
     let Party { source, context, began, .. } = party;
     let deadline = *began + source.settings.body_deadline;
-    let body = body::read(body, source.settings.max_body, deadline).await?;
+    let packing = Packing::of(&head.headers)?;
+    let packed = body::read(body, source.settings.max_body, deadline).await?;
+    let body = packing.unpack(packed, source.settings.max_body)?;
     source.metrics.body_bytes.observe(bytes_f64(body.len()));
     let mut admission = match source.understand(context, head, body) {
         Understood::Event(admission) => admission,
@@ -182,15 +185,15 @@ where
     }
 }
 
-// === impl Decoded ===
+// === impl Measured ===
 
-impl Decoded {
+impl Measured {
     pub(super) fn new(party: Party) -> Self {
         Self(Some(party))
     }
 }
 
-impl<B> Service<Request<B>> for Decoded
+impl<B> Service<Request<B>> for Measured
 where
     B: Body + Send + 'static,
     B::Data: Send,

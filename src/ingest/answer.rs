@@ -154,8 +154,8 @@ pub(super) fn refuse_denied(denied: Denied, offers_basic: bool) -> Answer {
     answer
 }
 
-/// An answer that came through tower-http's layers: ours as it was, or what stands in place of
-/// theirs.
+/// An answer that came through tower-http's layer: ours as it was, or what stands in place of
+/// its own.
 pub(super) async fn in_our_words<A: Body<Data = Bytes>>(head: response::Parts, body: A) -> Answer {
     if let Some(outcome) = head.extensions.get::<Outcome>().copied() {
         // Ours are whole from the start.
@@ -165,7 +165,6 @@ pub(super) async fn in_our_words<A: Body<Data = Bytes>>(head: response::Parts, b
     }
     refuse(match head.status {
         StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge,
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => Refusal::UnsupportedEncoding,
         _ => Refusal::Panicked,
     })
 }
@@ -192,7 +191,7 @@ impl Answer {
         Self { whose: Some(source), ..self }
     }
 
-    /// As it goes through tower-http's layers: see [`in_our_words`].
+    /// As it goes through tower-http's layer: see [`in_our_words`].
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {
         let Self { mut response, outcome, .. } = self;
         response.extensions_mut().insert(outcome);

@@ -198,8 +198,8 @@ fn refusal(error: &(dyn Error + 'static)) -> Refusal {
             None => error.source(),
         };
     }
-    // Neither too long nor broken off: the decoder did not recognise what it was given.
-    Refusal::UnsupportedEncoding
+    // Nothing else is around it.
+    Refusal::BodyBroken
 }
 
 /// How much of a refused body is read: most senders have sent all of theirs by then.

@@ -14,6 +14,7 @@ mod observe;
 mod read;
 mod source;
 mod stack;
+mod unpack;
 mod visit;
 
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use http::Response;
 use http_body_util::Full;
 use tower::{Service, ServiceBuilder, ServiceExt as _, layer::layer_fn};
-use tower_http::{decompression::RequestDecompressionLayer, limit::RequestBodyLimitLayer};
+use tower_http::limit::RequestBodyLimitLayer;
 
 use crate::ingest::{
-    accept::{Accept, Decoded},
+    accept::{Accept, Measured},
     admit::{Credentials, Permits},
     answer::{self, Answer},
     body::Plain,
@@ -62,8 +62,8 @@ pub(super) fn road() -> impl Road {
         // 5. A permit: 503. Of the relay's permits one source may hold half: a flood of one
         //    provider leaves room for the others. Shed rather than queue: senders try again.
         .layer(layer_fn(Permits::new))
-        // 6. Read the body. The wire limit is outside the decoder, the decoded limit inside
-        //    (both 413): neither a long body nor a small bomb is ever held in memory. One
+        // 6. Read the body. The wire limit comes before unpacking, the limit of what is unpacked
+        //    behind it (both 413): neither a long body nor a small bomb is ever held in memory. One
         //    deadline for the whole body (408), not one per chunk: a byte a second must not hold
         //    a permit. The last two are in `accept`, where the body is awaited. `Plain` leads a
         //    body past the others that says it is within the limit and in no encoding, as most
@@ -74,13 +74,12 @@ pub(super) fn road() -> impl Road {
         .service(Accept)
 }
 
-/// Layer 6 for a body that has to be measured or decoded. tower-http's two layers speak of the
-/// source's own limit, and their refusals are given our words and our form.
+/// Layer 6 for a body that has to be measured or unpacked. tower-http's layer speaks of the
+/// source's own limit, and its refusal is given our words and our form.
 pub(super) async fn decoding(Visit { request, party }: Visit) -> Result<Answer, Infallible> {
     let answer = ServiceBuilder::new()
         .layer(RequestBodyLimitLayer::new(party.source.settings.max_body))
-        .layer(RequestDecompressionLayer::new())
-        .service(Decoded::new(party))
+        .service(Measured::new(party))
         .oneshot(request)
         .await?;
     let (head, body) = answer.into_parts();

@@ -258,7 +258,7 @@ async fn a_sender_that_is_still_sending_sees_its_refusal_and_not_a_reset() {
     for (key, length, code) in [
         (API_KEY, &stated, "413"),
         (API_KEY, &chunk, "413"),
-        (API_KEY, &zipped, "415"),
+        (API_KEY, &zipped, "413"),
         (API_KEY, &unknown, "415"),
         ("wrong", &stated, "401"),
         ("wrong", &chunk, "401"),
@@ -340,6 +340,42 @@ async fn an_unknown_or_false_content_encoding_is_415() {
         assert_is_a_problem(&ack, 415);
     }
     assert_eq!(accepted(&relay).await, 0.0);
+}
+
+#[tokio::test]
+async fn a_packed_body_is_read_to_its_end_or_refused() {
+    let relay = Setup::new().start().await;
+    let json = callback("call.1").to_string();
+    let (first, second) = json.split_at(50);
+    let several = [gzip(first.as_bytes()), gzip(second.as_bytes())].concat();
+    let mut deflated = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    deflated.write_all(json.as_bytes()).unwrap();
+    let deflated = deflated.finish().unwrap();
+    let behind = |packed: &[u8]| [packed, b"more"].concat();
+    let key = ("x-api-key", API_KEY);
+
+    for (encoding, body) in [
+        ("gzip", several.clone()),
+        ("GZIP", several.clone()),
+        ("x-gzip", gzip(json.as_bytes())),
+        ("Deflate", deflated.clone()),
+        ("identity", json.clone().into_bytes()),
+    ] {
+        let ack = send(&relay, &[key, ("content-encoding", encoding)], body).await;
+        assert_eq!(ack.status, 200, "{encoding}: {ack:?}");
+        let raw = relay.admin(&format!("/api/v1/events/{}/raw", ack.id()));
+        let raw = client().get(raw).send().await.unwrap().text().await.unwrap();
+        assert_eq!(raw, json, "{encoding}");
+    }
+    let mut short = several.clone();
+    short.pop();
+    for (encoding, body) in
+        [("gzip", behind(&several)), ("gzip", short), ("deflate", behind(&deflated))]
+    {
+        let ack = send(&relay, &[key, ("content-encoding", encoding)], body).await;
+        assert_is_a_problem(&ack, 415);
+    }
+    assert_eq!(accepted(&relay).await, 1.0, "one event and its repeats");
 }
 
 #[tokio::test]
