@@ -43,6 +43,9 @@ impl<'c> Cause<'c> {
         if let Some(branch) = self.taken(expr) {
             return self.failed(branch);
         }
+        if let Some(right) = self.undecided(expr) {
+            return self.failed(right);
+        }
         let parts = parts(&expr.expr);
         let mut values = Vec::with_capacity(parts.len());
         for part in &parts {
@@ -161,6 +164,20 @@ impl<'c> Cause<'c> {
                     Ok(Value::Bool(holds)) => Some(if holds { yes } else { no }),
                     _ => None,
                 }
+            }
+            _ => None,
+        }
+    }
+
+    /// The right side of `a && b` or `a || b`, if it fails. Whatever failed on the left, a right side
+    /// with a value could have decided; and the language tells its error, not the left one's.
+    fn undecided<'e>(&self, expr: &'e IdedExpr) -> Option<&'e IdedExpr> {
+        match &expr.expr {
+            Expr::Call(call)
+                if [operators::LOGICAL_AND, operators::LOGICAL_OR]
+                    .contains(&call.func_name.as_str()) =>
+            {
+                call.args.get(1).filter(|right| self.context.resolve(right).is_err())
             }
             _ => None,
         }

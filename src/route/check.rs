@@ -49,7 +49,7 @@ pub enum Remedy {
     },
 }
 
-/// One step of a way into the event.
+/// One step of a way into the event, or into what a condition makes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
     /// To a field.
@@ -75,6 +75,8 @@ struct Seen {
     parts: Vec<Part>,
     /// The entries of a list that stands in the condition.
     entries: Vec<Seen>,
+    /// The members of a map that stands in the condition.
+    members: Vec<(Step, Seen)>,
 }
 
 /// A part of the event, and the way to it.
@@ -251,12 +253,13 @@ impl Fault {
 
 impl Seen {
     fn part(part: Part) -> Self {
-        Self { parts: vec![part], entries: Vec::new() }
+        Self { parts: vec![part], ..Self::default() }
     }
 
     /// What is the one or the other.
     fn or(mut self, other: Self) -> Self {
         self.parts.extend(other.parts);
+        self.members.extend(other.members);
         let mut others = other.entries.into_iter();
         self.entries = mem::take(&mut self.entries)
             .into_iter()
@@ -266,15 +269,23 @@ impl Seen {
         self
     }
 
-    /// An entry of the list it is, by this step.
+    /// An entry of the list, or a member of the map, it is, by this step.
     fn entry(self, step: &Step) -> Self {
+        let member = self.member(step).unwrap_or_default();
         let known = match step {
             Step::Index(at) => self.entries.into_iter().skip(*at).take(1).collect(),
             _ => self.entries,
         };
         let of = self.parts.iter().map(|part| part.beyond(part.shape.entry(), step));
-        let entry = Self { parts: of.collect(), entries: Vec::new() };
-        known.into_iter().fold(entry, Self::or)
+        let entry = Self { parts: of.collect(), ..Self::default() };
+        known.into_iter().fold(entry.or(member), Self::or)
+    }
+
+    /// What the map that stands here may have under this key, if there is such a map and key.
+    fn member(&self, key: &Step) -> Option<Self> {
+        let may_be = |own: &Step| own == key || *own == Step::Each || *key == Step::Each;
+        let members = self.members.iter().filter(|(own, _)| may_be(own));
+        members.map(|(_, seen)| seen.clone()).reduce(Self::or)
     }
 }
 
@@ -365,16 +376,17 @@ impl Check<'_> {
             }
             Expr::List(list) => {
                 let entries = list.elements.iter().map(|element| self.looked(element, depth));
-                Seen { parts: Vec::new(), entries: entries.collect() }
+                Seen { entries: entries.collect(), ..Seen::default() }
             }
             Expr::Map(map) => {
+                let mut members = Vec::with_capacity(map.entries.len());
                 for entry in &map.entries {
                     if let EntryExpr::MapEntry(entry) = &entry.expr {
                         self.looked(&entry.key, depth);
-                        self.looked(&entry.value, depth);
+                        members.push((key(&entry.key), self.looked(&entry.value, depth)));
                     }
                 }
-                Seen::default()
+                Seen { members, ..Seen::default() }
             }
             Expr::Struct(_) => {
                 self.error(expr.id, "there are no types to make", Remedy::Say("compare fields"));
@@ -407,8 +419,15 @@ impl Check<'_> {
     }
 
     fn field(&mut self, operand: &Seen, name: &str, place: impl Fn() -> (u64, String)) -> Seen {
-        let mut seen = Seen::default();
         let step = Step::Field(name.to_owned());
+        let member = operand.member(&step);
+        if member.is_none() && !operand.members.is_empty() && operand.parts.is_empty() {
+            let (id, written) = place();
+            let (span, message) =
+                (self.field_span(id, &written), format!("this map has no `{name}`"));
+            self.faults.push(Fault::error(span, message, Remedy::Say("ask for a name it has")));
+        }
+        let mut seen = member.unwrap_or_default();
         for part in &operand.parts {
             let of = shown(&part.way);
             let (message, remedy) = match part.shape.field(name) {
@@ -545,7 +564,9 @@ impl Check<'_> {
             self.error(id, "`map` and `filter` make lists, and a route wants yes or no", remedy);
             return;
         }
-        let seen = self.looked(&it.iter_range, depth).entry(&Step::Each);
+        // Of a map its names are walked, not what it has under them.
+        let range = Seen { members: Vec::new(), ..self.looked(&it.iter_range, depth) };
+        let seen = range.entry(&Step::Each);
         self.locals.push(Local { name: it.iter_var.clone(), seen });
         let free = |name: &str| Local { name: name.to_owned(), seen: Seen::default() };
         self.locals.push(free(&it.accu_var));
@@ -564,6 +585,17 @@ impl Check<'_> {
 /// Operators, and what macros are made of: `_&&_`, `!_`, `@not_strictly_false`.
 fn is_operator(name: &str) -> bool {
     name.starts_with(['_', '!', '-', '@'])
+}
+
+/// The key of a member of a map, as one asks for it.
+fn key(written: &IdedExpr) -> Step {
+    match &written.expr {
+        Expr::Literal(LiteralValue::String(name)) => Step::Field(name.inner().to_owned()),
+        Expr::Literal(LiteralValue::Int(number)) => {
+            usize::try_from(*number.inner()).map_or(Step::Each, Step::Index)
+        }
+        _ => Step::Each,
+    }
 }
 
 fn shown(way: &[Step]) -> String {

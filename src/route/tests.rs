@@ -117,6 +117,23 @@ fn a_wrong_field_is_refused_with_its_place_and_the_names_there_are() {
             "`data.call.from` has no field `e146`",
             "e146",
         ),
+        ("{'a': data.call}.a.wrong == 1", "`data.call` has no field `wrong`", "wrong"),
+        ("{'a': data.call}['a'].wrong == 1", "`data.call` has no field `wrong`", "wrong"),
+        ("{7: data.call}[7].wrong == 1", "`data.call` has no field `wrong`", "wrong"),
+        ("{data.call.id: data.call}.a.wrong == 1", "`data.call` has no field `wrong`", "wrong"),
+        ("{'a': data.call}[data.call.id].wrong == 1", "`data.call` has no field `wrong`", "wrong"),
+        (
+            "{'x': {'y': [data.call]}}.x.y[0].from.e146 == ''",
+            "`data.call.from` has no field `e146`",
+            "e146",
+        ),
+        (
+            "(data.call.final ? {'a': data.call} : {'a': null}).a.e146 == ''",
+            "`data.call` has no field `e146`",
+            "e146",
+        ),
+        ("{'a': data.call}.b == null", "this map has no `b`", "b"),
+        ("has({'a': data.call}.a.wrong)", "`data.call` has no field `wrong`", "wrong"),
         ("data.call.legs[int('0')].rol == 'to'", "`data.call.legs[]` has no field `rol`", "rol"),
         (
             "[data.call.legs][0].exists(l, l.rol == 'to')",
@@ -307,9 +324,9 @@ fn a_condition_that_fails_names_the_null_at_which_it_failed() {
         ("data.extra.yes && data.notes", "data.notes"),
         ("data.notes && data.extra.yes", "data.notes"),
         ("!data.extra.yes || data.extra.none", "data.extra.none"),
-        // Both fail: the first of them.
-        ("data.extra.also > 1 || data.extra.none > 1", "data.extra.also"),
-        ("data.extra.none > 1 && data.extra.also > 1", "data.extra.none"),
+        // Both fail: the right one, for had it a value, that could have decided.
+        ("data.extra.also > 1 || data.extra.none > 1", "data.extra.none"),
+        ("data.extra.none > 1 && data.extra.also > 1", "data.extra.also"),
         // The way that was taken.
         ("data.notes == null ? data.extra.none > 1 : data.notes > 'a'", "data.extra.none"),
         ("data.notes != null ? data.notes > 'a' : data.extra.none > 1", "data.extra.none"),
@@ -385,6 +402,11 @@ fn a_condition_that_fails_names_the_null_at_which_it_failed() {
         ("data.notes == null && data.extra.gone.exists(t, t == 'a')", "data.extra.gone"),
         ("['a', data.extra.none].all(p, p < 'x')", "data.extra.none"),
         ("['a'].all(p, data.notes == null && data.call.summary.contains(p))", "data.call.summary"),
+        // However the left one fails.
+        ("1 / 0 == data.extra.three || data.notes > 1", "data.notes"),
+        ("data.extra.none && data.notes > 1", "data.notes"),
+        ("data.notes > 1 && data.extra.yes", "data.notes"),
+        ("data.notes > 1 && data.extra.none", "data.notes"),
         // What is neither true nor false because it is null.
         ("data.extra.none", "data.extra.none"),
         ("data.notes == null ? data.extra.also : true", "data.extra.also"),
@@ -422,7 +444,8 @@ fn a_null_is_not_named_where_a_condition_fails_by_something_else() {
         ("data.extra.none in data.extra.three", "in"),
         ("data.notes == null && data.extra.tags[-1] == 'a'", "bounds"),
         ("data.notes == null && data.extra.limits[1.5] == 1", "1.5"),
-        ("{'a': data.notes}.b == 1 || data.call.summary < 'a'", "No such key"),
+        ("data.call.summary < 'a' || {'a': 1}[data.extra.plan] == 1", "o such key"),
+        ("data.notes > 1 && 1 / 0 == data.extra.three", "ivision"),
         ("data.outcomes.exists(o, o.name == null && o.reason > 1)", "_>_"),
         ("['a', data.notes].exists(p, p != null && p > 1)", "_>_"),
         ("data.notes == null && data.extra.three.exists(t, t == 'a')", "iterable"),
