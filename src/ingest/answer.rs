@@ -348,14 +348,16 @@ mod tests {
     }
 
     #[test]
-    fn the_chapter_of_the_alert_on_503_has_each_reason_of_one() {
+    fn the_chapters_of_the_alerts_on_refusals_have_each_reason_that_raises_them() {
         let guide = include_str!("../docs/operating.md");
-        let chapter = guide.split("### CallbacksRefused").nth(1).unwrap();
-        let chapter = chapter.split("\n### ").next().unwrap();
-        for refusal in Refusal::ALL {
-            let is_503 = refusal.spoken().0 == StatusCode::SERVICE_UNAVAILABLE;
-            let explained = chapter.contains(&format!("`{}`", refusal.reason()));
-            assert_eq!(explained, is_503, "{refusal:?}");
+        for (alert, codes) in [("CallbacksRefused", 500..=599), ("CallbacksUnfit", 413..=422)] {
+            let chapter = guide.split(&format!("### {alert}")).nth(1).unwrap();
+            let chapter = chapter.split("\n### ").next().unwrap();
+            for refusal in Refusal::ALL {
+                let raises = codes.contains(&refusal.spoken().0.as_u16());
+                let explained = chapter.contains(&format!("`{}`", refusal.reason()));
+                assert_eq!(explained, raises, "{alert} {refusal:?}");
+            }
         }
     }
 
