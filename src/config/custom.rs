@@ -20,8 +20,8 @@ use crate::provider::{
 pub(super) fn read(node: &Node<'_>, source: &str) -> Option<Mapping> {
     let fields = Fields::open(node, &MAP)?;
     let name = match fields.written("name") {
-        Some(node) => name(&node),
-        None => Some(source.to_owned()),
+        Some(node) => value::text(&node).and_then(|name| own_name(&node, name)),
+        None => own_name(node, source.to_owned()),
     };
     let changing = match fields.written("changing") {
         Some(_) => fields.get("changing", |node| value::list(node, value::place)),
@@ -50,12 +50,11 @@ struct Rules {
 }
 
 /// A name of ours would lie about where an event comes from.
-fn name(node: &Node<'_>) -> Option<String> {
-    let name = value::text(node)?;
+fn own_name(node: &Node<'_>, name: String) -> Option<String> {
     if Provider::from_word(&name).is_some() {
         return node.wrong(
             format!("\"{name}\" is a provider of the relay's own"),
-            format!("write provider = \"{name}\", or another name"),
+            format!("write provider = \"{name}\", or another `name` in `map`"),
         );
     }
     Some(name)

@@ -403,6 +403,23 @@ fn a_preset_fills_in_all_of_a_signature_but_the_secret() {
 }
 
 #[test]
+fn no_mapping_passes_for_a_provider_of_the_relay_s_own() {
+    let said = |source: &str, name: &str| {
+        let auth = "{ kind = \"bearer\", token = { env = \"TOKEN\" } }";
+        let text = format!(
+            "[sources.{source}]\nprovider = \"custom\"\nauth = {auth}\nmap = {{ {name}call.id = \
+             \"id\" }}\n[targets.t]\nfile = \"-\"\n[[routes]]\nto = [\"t\"]\n"
+        );
+        problems(&text).iter().map(|problem| problem.message.clone()).collect::<Vec<_>>()
+    };
+
+    let refused = |name: &str| vec![format!("\"{name}\" is a provider of the relay's own")];
+    assert_eq!(said("calls", "name = \"plum\", "), refused("plum"));
+    assert_eq!(said("plum", ""), refused("plum"), "it is called as its source is");
+    assert_eq!(said("plum", "name = \"plum-by-hand\", "), Vec::<String>::new());
+}
+
+#[test]
 fn a_source_takes_bodies_as_long_as_its_provider_sends_them_unless_it_says_otherwise() {
     let longest = |server: &str, provider: &str, own: &str| {
         let auth = "{ kind = \"bearer\", token = { env = \"TOKEN\" } }";
