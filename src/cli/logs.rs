@@ -66,6 +66,10 @@ pub(super) struct Logging(Option<SyncSender<Told>>);
 /// Lines that wait for their reader, some hundred bytes each; what is more is counted and left out.
 const LINES_WAITING_MAX: usize = 4096;
 
+/// What a library says of a certificate at every attempt, without the target's name: the attempt
+/// says it too. A filter that names it has it again.
+const SAID_BY_US: &str = "rustls_platform_verifier=off";
+
 /// How long the end of the process waits for its last lines to be read.
 const LAST_LINES_MAX: Duration = Duration::from_secs(1);
 
@@ -98,8 +102,11 @@ impl Logs {
         let format = self.log_format;
         let write = move || write(&told, &lost, format);
         let writing = std::thread::Builder::new().name("logs".to_owned()).spawn(write);
+        // What an empty filter lets through, which it is not any more.
+        let own = if self.log.is_empty() { "error" } else { &self.log };
+        let filter = format!("{SAID_BY_US},{own}");
         let lines = tracing_subscriber::fmt()
-            .with_env_filter(EnvFilter::new(&self.log))
+            .with_env_filter(EnvFilter::new(filter))
             .with_writer(lines)
             .with_ansi(io::stderr().is_terminal())
             .with_target(false);

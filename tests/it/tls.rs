@@ -414,3 +414,25 @@ async fn a_target_is_called_under_the_certificate_of_relay_toml_and_after_a_relo
     post(&relay.url(), &callback("call.5")).await.id();
     assert_eq!(target.saw(3).await.0, third);
 }
+
+#[tokio::test]
+async fn a_target_whose_certificate_nobody_vouches_for_is_one_line_of_the_log_with_its_name() {
+    let target = Guarded::by(&authority("theirs")).await;
+    let setup = Setup::new()
+        .table(&format!(
+            "[targets.crm]\nurl = \"https://localhost:{}/events\"\nretry = {{ schedule = [\"1h\"] }}",
+            target.port
+        ))
+        .route("everything", "crm");
+    let relay = Process::serve(&write_config(&setup.folder(), &setup.text())).await;
+    post(&format!("http://{}/hooks/calls", relay.callbacks), &callback("call.1")).await.id();
+    let refused = [("target", "crm"), ("outcome", "retry"), ("cause", "tls")];
+    eventually("an attempt that failed", || async {
+        relay.metrics().await.get("hookswitch_delivery_attempts_total", &refused) == 1.0
+    })
+    .await;
+    let (_, log) = relay.terminate().await;
+
+    let said: Vec<&String> = log.iter().filter(|line| line.contains("UnknownIssuer")).collect();
+    assert!(said.len() == 1 && said[0].contains("\"target\":\"crm\""), "{said:?}");
+}
