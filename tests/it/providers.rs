@@ -1,5 +1,10 @@
 //! What is each provider's own on the road: signatures, secrets in bodies, handshakes, mappings.
 
+use hookswitch::{
+    secret::Secret,
+    signature::{Algorithm, Encoding, Key},
+};
+use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -310,6 +315,8 @@ async fn two_calls_that_differ_in_nothing_but_a_log_time_that_changes_are_two() 
 /// `printf %s c-1 | openssl dgst -sha256 -hmac secret -r`
 const SIGNED_C1: &str = "a100a5424bb71d25e03a16053b72b17ee72c4838482347753df4478c17af6c86";
 
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
 fn signed_by_id(url_token: &str) -> Setup {
     Setup::new().source(&format!(
         "provider = \"custom\"\nauth = [{url_token}{{ kind = \"hmac\", secret = \"secret\", \
@@ -342,6 +349,44 @@ async fn a_signature_over_a_value_of_the_body_lets_that_call_in_and_no_other() {
     assert_eq!(counted(&relay, "401", "credentials_doubled").await, 1);
     assert_eq!(events(&relay, "unrouted").await, 1);
     assert_eq!(events(&relay, "quarantined").await, 0);
+}
+
+#[tokio::test]
+async fn a_signature_that_has_grown_old_is_refused_and_the_same_callback_signed_anew_is_taken() {
+    let relay = Setup::new()
+        .source(&format!(
+            "provider = \"custom\"\nauth = {{ kind = \"hmac\", secret = \"secret\", \
+             header = \"x-sig\", timestamp = \"x-sent\", signed = \"{{timestamp}}.{{body}}\", \
+             tolerance = \"10m\" }}\n{CUSTOM}"
+        ))
+        .start()
+        .await;
+    let body = r#"{"call":{"id":"c-1","status":"completed"}}"#;
+    let now = Timestamp::now();
+    let key = Key::new(Algorithm::Sha256, &Secret::new("secret"));
+    let sent = async |at: Timestamp| {
+        let at = at.as_second().to_string();
+        let signed = key.sign(&[at.as_bytes(), b".", body.as_bytes()], Encoding::Hex);
+        send(&relay, Method::POST, "", &[("x-sig", &signed), ("x-sent", &at)], body).await
+    };
+
+    let (stale, early) = (sent(now - HOUR).await, sent(now + HOUR).await);
+    // An old signature does not become young by another instant beside it.
+    let old = key.sign(&[b"1000000000.", body.as_bytes()], Encoding::Hex);
+    let at = now.as_second().to_string();
+    let moved = send(&relay, Method::POST, "", &[("x-sig", &old), ("x-sent", &at)], body).await;
+
+    for refused in [&stale, &early, &moved] {
+        assert_eq!(refused.status, 401);
+        assert_eq!(refused.body, moved.body, "the answer does not tell why");
+        assert!(refused.headers.contains_key("www-authenticate"));
+    }
+    assert_eq!(counted(&relay, "401", "signature_stale").await, 2);
+    assert_eq!(counted(&relay, "401", "credentials_wrong").await, 1);
+    assert_eq!(events(&relay, "unrouted").await, 0);
+    assert_eq!(sent(now).await.status, 200);
+    assert_eq!(events(&relay, "unrouted").await, 1);
+    assert_eq!(counted(&relay, "401", "signature_stale").await, 2);
 }
 
 #[tokio::test]
