@@ -321,13 +321,11 @@ impl Choice {
         // always counted, nor what was counted still there.
         let total = counts["total"].as_u64().filter(|_| counts["complete"] != false);
         let mut steps = Steps::new(done, total, self.rate, self.connection.json);
-        let mut over = false;
-        while !over && let Some(max) = steps.next().await {
+        while let Some(max) = steps.next().await {
             body.insert("max".to_owned(), json!(max));
             let path = format!("/dead-letters/{verb}");
             let step = peer.post(&path, &Value::Object(body.clone())).await;
             let Some(step) = steps.given(step)? else { break };
-            over = step["next"].is_null();
             body.insert("cursor".to_owned(), step["next"].clone());
             steps.went(step["moved"].as_u64().unwrap_or_default());
         }

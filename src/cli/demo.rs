@@ -10,7 +10,7 @@ use hookswitch::{
     config::{Config, Environment},
     relay::{Addresses, Relay},
 };
-use http::{HeaderMap, Request, Response, StatusCode, header::HOST};
+use http::{HeaderValue, Request, Response, StatusCode, header::HOST};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, client, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -45,7 +45,8 @@ pub(super) struct Arguments {
 /// What the receiver got.
 #[derive(Debug)]
 struct Received {
-    head: HeaderMap,
+    /// Its headers as text.
+    head: Vec<(String, String)>,
     path: String,
     body: Bytes,
     answered: StatusCode,
@@ -176,11 +177,8 @@ fn acked(relay: SocketAddr, sample: &Sample, status: StatusCode, body: &str) -> 
 
 /// A delivery for scripts, but for the event that is its body.
 fn delivery(got: &Received) -> Value {
-    let headers: Map<String, Value> = got
-        .head
-        .iter()
-        .map(|(name, value)| (name.to_string(), json!(String::from_utf8_lossy(value.as_bytes()))))
-        .collect();
+    let headers: Map<String, Value> =
+        got.head.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     json!({
         "method": "POST",
         "path": got.path,
@@ -253,7 +251,6 @@ fn summed_up(event: &Value) -> Result<String, Trouble> {
 fn told(got: &Received, event: &Value) -> Result<String, Trouble> {
     let mut text = format!("POST {}\n", got.path);
     for (name, value) in &got.head {
-        let value = String::from_utf8_lossy(value.as_bytes());
         writeln!(text, "{name}: {value}").map_err(|error| error.to_string())?;
     }
     let pretty = serde_json::to_string_pretty(event).map_err(|error| error.to_string())?;
@@ -283,7 +280,9 @@ async fn answer(
     let (head, body) = request.into_parts();
     if let Ok(body) = body.collect().await {
         let path = head.uri.path().to_owned();
-        let received = Received { head: head.headers, path, body: body.to_bytes(), answered };
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers = head.headers.iter().map(|(name, value)| (name.to_string(), text(value)));
+        let received = Received { head: headers.collect(), path, body: body.to_bytes(), answered };
         // The demo looks at the first delivery only; later ones have nobody to tell.
         got.try_send(received).unwrap_or_default();
     }

@@ -235,14 +235,13 @@ async fn redrive(connection: &Connection, mut order: Value, dry: bool) -> Result
     let peer = connection.open(Need::Write).await?;
     let done = if dry { "readable now" } else { "released" };
     let mut steps = Steps::new(done, None, None, connection.json);
-    let (mut released, mut kept, mut over) = (0, Vec::new(), false);
-    while !over && steps.next().await.is_some() {
+    let (mut released, mut kept) = (0, Vec::new());
+    while steps.next().await.is_some() {
         let step = peer.post("/quarantine/redrive", &order).await;
         let Some(step) = steps.given(step)? else { break };
         let moved = step["released"].as_u64().unwrap_or_default();
         released += moved;
         kept.extend(step["kept"].as_array().cloned().unwrap_or_default());
-        over = step["next"].is_null();
         order["cursor"] = step["next"].clone();
         steps.went(moved);
     }

@@ -210,9 +210,9 @@ impl Replay {
             body.insert("failed_route".to_owned(), json!(route));
         }
         let mut cursor = json!(self.cursor);
-        let (mut deliveries, mut over) = (0, false);
+        let mut deliveries = 0;
         let mut steps = Steps::new("replayed", None, self.rate, self.connection.json);
-        while !over && let Some(max) = steps.next().await {
+        while let Some(max) = steps.next().await {
             body.insert("max".to_owned(), json!(max));
             body.insert("cursor".to_owned(), cursor.clone());
             let step = peer.post("/replay", &Value::Object(body.clone())).await;
@@ -220,8 +220,6 @@ impl Replay {
             let moved = step["deliveries"].as_u64().unwrap_or_default();
             deliveries += moved;
             cursor = step["next"].clone();
-            over = cursor.is_null();
-            // One that finds none is not the last: the filter may be a narrow one.
             steps.went(moved);
         }
         let stop = steps.stopped();
@@ -257,21 +255,20 @@ impl Erase {
         let Self { connection, call, number, event } = self;
         let peer = connection.open(Need::Write).await?;
         let mut order = json!({ "call": call, "number": number, "event": event });
-        let (mut erased, mut over) = (Map::new(), false);
+        let mut erased = Map::new();
         let mut steps = Steps::new("erased", None, None, connection.json);
-        while !over && steps.next().await.is_some() {
+        while steps.next().await.is_some() {
             let step = peer.post("/erase", &order).await;
             let Some(step) = steps.given(step)? else { break };
             add(&mut erased, &step);
             order["cursor"] = step["next"].clone();
-            over = step["next"].is_null();
             steps.went(step["events"].as_u64().unwrap_or_default());
         }
         let stop = steps.stopped();
         let (begun, erased) = (!erased.is_empty(), Value::Object(erased));
         if connection.json && begun {
             let mut told = erased;
-            told["complete"] = json!(over);
+            told["complete"] = json!(stop == Stop::Done);
             print(&format!("{told}\n"));
         } else if begun {
             print(&format!("erased:\n{}", table::facts(ERASED, &erased)));

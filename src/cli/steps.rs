@@ -11,6 +11,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::cli::exit::Exit;
@@ -31,6 +32,8 @@ pub(super) struct Steps {
     told_at: Instant,
     /// Whether a step was gone through.
     begun: bool,
+    /// Whether a step said that it was the last.
+    over: bool,
     interrupted: Pin<Box<dyn Future<Output = io::Result<()>>>>,
 }
 
@@ -82,13 +85,14 @@ impl Steps {
             told: 0,
             told_at: Instant::now(),
             begun: false,
+            over: false,
             interrupted: Box::pin(tokio::signal::ctrl_c()),
         }
     }
 
     /// How many the next step may take; `None` when there is none.
     pub(super) async fn next(&mut self) -> Option<u32> {
-        if self.stop.is_some() {
+        if self.stop.is_some() || self.over {
             return None;
         }
         tokio::select! {
@@ -104,7 +108,7 @@ impl Steps {
         Some(self.rate.map_or(STEP_MAX, |rate| rate.div_ceil(10).min(STEP_MAX)))
     }
 
-    /// What a step moved; it need not be the last if it moved none.
+    /// What a step moved: one that moved none need not be the last, for a filter may be narrow.
     pub(super) fn went(&mut self, moved: u64) {
         self.begun = true;
         self.moved += moved;
@@ -122,11 +126,14 @@ impl Steps {
         }
     }
 
-    /// What a step gave. One that failed is the last, and gives none; when it was the first as well,
-    /// there is nothing more to tell.
-    pub(super) fn given<T>(&mut self, step: Result<T, Exit>) -> Result<Option<T>, Exit> {
+    /// What a step gave. It is the last when its `next` is null. One that failed is the last too, and
+    /// gives none; when it was the first as well, there is nothing more to tell.
+    pub(super) fn given(&mut self, step: Result<Value, Exit>) -> Result<Option<Value>, Exit> {
         match step {
-            Ok(given) => Ok(Some(given)),
+            Ok(given) => {
+                self.over = given["next"].is_null();
+                Ok(Some(given))
+            }
             Err(exit) if !self.begun => Err(exit),
             Err(exit) => {
                 self.stop = Some(Stop::Failed(exit));
@@ -192,6 +199,8 @@ fn is_line_due(moved: u64, after: Duration) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -205,6 +214,26 @@ mod tests {
         ] {
             assert_eq!(is_line_due(moved, after), due, "{moved} {after:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn there_is_no_step_after_the_one_whose_next_is_null_nor_after_one_that_failed() {
+        let mut steps = Steps::new("moved", None, None, true);
+        assert!(steps.next().await.is_some());
+        assert!(steps.given(Ok(json!({ "next": "1" }))).unwrap().is_some());
+        steps.went(0);
+        assert!(steps.next().await.is_some());
+        assert!(steps.given(Ok(json!({ "next": null }))).unwrap().is_some());
+        steps.went(0);
+
+        assert_eq!(steps.next().await, None);
+        assert_eq!(steps.stopped(), Stop::Done);
+
+        let mut steps = Steps::new("moved", None, None, true);
+        steps.given(Ok(json!({ "next": "1" }))).unwrap();
+        steps.went(5);
+        assert_eq!(steps.given(Err(Exit::Failed)).unwrap(), None);
+        assert_eq!((steps.next().await, steps.stopped()), (None, Stop::Failed(Exit::Failed)));
     }
 
     #[test]
