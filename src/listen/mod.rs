@@ -200,7 +200,11 @@ impl Connection {
             self.attend(server.serve_connection(stream, road), &activity, &drain).await;
         } else {
             let mut server = http1::Builder::new();
-            server.timer(HeadTimer::default()).header_read_timeout(self.patience.head);
+            server
+                .timer(HeadTimer::default())
+                .header_read_timeout(self.patience.head)
+                // Whoever has said all it has to say may still listen: it is answered.
+                .half_close(true);
             self.attend(server.serve_connection(stream, road), &activity, &drain).await;
         }
     }

@@ -393,6 +393,20 @@ async fn a_body_that_breaks_off_is_not_accepted() {
 }
 
 #[tokio::test]
+async fn a_sender_that_sends_no_more_and_listens_is_acked() {
+    let relay = Setup::new().start().await;
+    let body = callback("call.1").to_string();
+    let mut sender = Raw::connect(relay.callbacks()).await;
+    sender.send(format!("{}{body}", head(body.len()))).await;
+    sender.end().await;
+
+    let answer = sender.rest().await;
+
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(accepted(&relay).await, 1.0);
+}
+
+#[tokio::test]
 async fn a_body_that_ends_before_its_length_is_400_to_a_sender_that_still_listens() {
     let relay = Setup::new().start().await;
     let body = callback("call.1").to_string();
