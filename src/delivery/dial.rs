@@ -18,7 +18,7 @@ pub(super) struct Dial {
     pub(super) paused: AtomicBool,
     /// Written by the lane only.
     pub(super) is_failing: AtomicBool,
-    /// The number of the breaker's state; written by the lane only.
+    /// The number of the breaker's state; written by the lane and its errands.
     pub(super) breaker: AtomicI64,
     /// Ends the lane alone.
     pub(super) stop: CancellationToken,

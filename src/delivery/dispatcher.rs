@@ -234,7 +234,7 @@ impl Handle {
     /// settings begins after it, and a renamed one after that of its old name, so that no target
     /// ever has two owners. Returns when that is under way.
     ///
-    /// The names are declared to the store by whoever assembles the relay, before this.
+    /// The names are declared to the store by whoever assembles the relay, once this has gone well.
     pub async fn reload(
         &self,
         settings: &Settings,

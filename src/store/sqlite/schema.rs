@@ -49,7 +49,7 @@ const BUSY_TIMEOUT_MS: u32 = 1_000;
 const EMPTYING_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Statements kept compiled per connection: more than there are, so that none is compiled twice.
-const STATEMENTS_KEPT: usize = 64;
+const STATEMENTS_KEPT: usize = 96;
 
 /// Set before the first table, because they are part of the file's format.
 const FORMAT: &str = "PRAGMA page_size = 8192;
