@@ -26,7 +26,7 @@ use crate::cli::{
     exit::Exit,
     print,
     sample::{self, Sample},
-    start_failed,
+    start_failed, table,
 };
 
 /// Show the whole road once: relay and receiver on free ports, one callback, what arrives.
@@ -136,7 +136,7 @@ async fn show(
         };
         let event = event_of(&got)?;
         // One whole, then what differs.
-        let text = if number == 1 { told(&got, &event)? } else { summed_up(&event)? };
+        let text = if number == 1 { told(&got)? } else { summed_up(&event)? };
         shown.say(&format!("   The receiver gets:\n\n{text}\n"));
         if let Some(call) = shown.calls.last_mut() {
             call["delivery"] = delivery(&got);
@@ -248,13 +248,13 @@ fn summed_up(event: &Value) -> Result<String, Trouble> {
 }
 
 /// A delivery as text: its own headers, then the event, indented.
-fn told(got: &Received, event: &Value) -> Result<String, Trouble> {
+fn told(got: &Received) -> Result<String, Trouble> {
     let mut text = format!("POST {}\n", got.path);
     for (name, value) in &got.head {
         writeln!(text, "{name}: {value}").map_err(|error| error.to_string())?;
     }
-    let pretty = serde_json::to_string_pretty(event).map_err(|error| error.to_string())?;
-    Ok(indented(&format!("{text}\n{pretty}\n")))
+    let event = table::lines(&String::from_utf8_lossy(&got.body));
+    Ok(indented(&format!("{text}\n{event}\n")))
 }
 
 fn indented(text: &str) -> String {

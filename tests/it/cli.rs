@@ -46,6 +46,8 @@ async fn the_demo_shows_callback_ack_event_and_delivery_of_every_provider() {
     ] {
         assert!(shown.contains(part), "no {part} in:\n{shown}");
     }
+    let place = |part: &str| shown.find(part).unwrap();
+    assert!(place("\"specversion\": ") < place("\"data\": {"), "as it was written:\n{shown}");
     assert!(
         fs::read_dir(folder.path()).unwrap().next().is_none(),
         "the demo leaves nothing behind"
