@@ -392,8 +392,12 @@ impl Lanes {
                 drop(before.ended.wait_for(|ended| *ended).await);
                 shared.dial.pace(before.dial.paced());
             }
+            let shared = Arc::new(shared);
             shared.begins();
-            keep_running(&Arc::new(shared), &drain).await;
+            keep_running(&shared, &drain).await;
+            shared.ends();
+            // With it goes its way to the target, before another has one.
+            drop(shared);
             ends.send_replace(true);
         });
         running

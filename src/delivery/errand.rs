@@ -157,6 +157,12 @@ impl Shared {
         self.tell(self.breaker().state());
     }
 
+    /// Its lane has ended, and nothing of it is out: the target is not tried, and so not tripped.
+    pub(super) fn ends(&self) {
+        self.metrics.concurrency_limit.set(0);
+        self.metrics.breaker.set(BreakerState::Admitting.number());
+    }
+
     /// The breaker, for as long as it takes to ask it.
     pub(super) fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)

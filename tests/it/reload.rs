@@ -459,6 +459,31 @@ async fn what_is_out_when_its_target_is_removed_is_what_it_comes_back_as() {
 }
 
 #[tokio::test]
+async fn a_tripped_target_that_is_removed_is_tripped_no_more() {
+    let target = Target::answering(500).await;
+    let keys = "breaker = { failures = 1 }\nretry = { initial = \"100ms\" }\nconcurrency = 2";
+    let setup = Setup::new().target("crm", &target, keys);
+    let relay = setup.start().await;
+    post(&relay.url(), &callback("call.1")).await.id();
+    let shows = async |state: f64, limit: f64| {
+        let (page, crm) = (relay.metrics().await, [("target", "crm")]);
+        page.get("hookswitch_target_breaker_state", &crm) == state
+            && page.get("hookswitch_target_concurrency_limit", &crm) == limit
+    };
+    eventually("the target to be tripped", || shows(2.0, 2.0)).await;
+
+    let bare = on_the_store_of(&setup, &Setup::new());
+    assert_eq!(relay.reload(&bare, "keep").await.0, 200);
+
+    eventually("a target that is not tried", || shows(0.0, 0.0)).await;
+    assert_eq!(relay.reload(&setup.text(), "keep").await.0, 200);
+    eventually("a target that is tried again", async || {
+        target.got().len() > 1 && shows(2.0, 2.0).await
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_does_not_come_back_in_time_is_not_buried_and_a_repeat_goes_on() {
     let target = Target::answering(500).await;
     let setup = Setup::new().target("crm", &target, "timeout = \"100ms\"");
