@@ -26,6 +26,7 @@ mod metrics;
 mod preflight;
 pub mod rate_limit;
 pub mod retry;
+mod rewrite;
 pub mod target;
 pub mod template;
 pub mod verdict;

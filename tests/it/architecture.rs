@@ -97,6 +97,7 @@ const PURE: &[&str] = &[
     "delivery/buffer.rs",
     "delivery/rate_limit.rs",
     "delivery/retry.rs",
+    "delivery/rewrite.rs",
     "delivery/template.rs",
     "delivery/verdict.rs",
     "delivery/weight.rs",
