@@ -56,7 +56,7 @@ pub(super) struct Send {
     #[arg(long, value_name = "SECRET", env = "HOOKSWITCH_SEND_SECRET", hide_env_values = true,
           default_value = sample::SECRET)]
     secret: String,
-    /// The token in its URL, where that is another.
+    /// The token in the source's URL, where it is not the secret.
     #[arg(long, value_name = "TOKEN", env = "HOOKSWITCH_SEND_TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// The user's name of `basic`.
@@ -287,8 +287,10 @@ pub(super) fn healthcheck(arguments: &Healthcheck) -> Exit {
             let said = said.trim_end();
             print(&if arguments.connection.json {
                 format!("{}\n", json!({ "ok": status.is_success(), "says": said }))
-            } else {
+            } else if status.is_success() {
                 format!("{said}\n")
+            } else {
+                format!("not ready: {said}\n")
             });
             Ok(if status.is_success() { Exit::Done } else { Exit::Failed })
         };

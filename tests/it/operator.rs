@@ -882,6 +882,9 @@ async fn a_disk_without_its_reserve_is_said_once_and_once_when_it_has_it_again()
     for _ in 0..3 {
         assert_eq!(post(&url, &callback("call.1")).await.status, 503);
     }
+    let health = run(&folder, &["healthcheck"]).await;
+    assert_eq!(health.status.code(), Some(1));
+    assert_eq!(out(&health), "not ready: disk_reserve\n");
     write_config(&folder, &setup.text());
     let short = relay.hung_up().await;
     post(&url, &callback("call.1")).await.id();
