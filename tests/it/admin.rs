@@ -569,6 +569,23 @@ fn hostile_input_to_any_operation_never_gets_a_5xx_nor_what_is_not_described() {
 }
 
 #[tokio::test]
+async fn a_replay_that_names_nothing_sends_nothing() {
+    let (setup, _gone, fine) = setup().await;
+    let (relay, ..) = furnished(&setup).await;
+    let before = fine.received(2).await.len();
+
+    for nothing in [json!({}), json!({ "new_id": true, "max": 1000 })] {
+        let (status, told, _) = ask(&relay, Method::POST, "/api/v1/replay", Some(&nothing)).await;
+        assert_eq!((status, &told["reason"]), (422, &json!("invalid")), "{told}");
+    }
+    let to = json!({ "to": ["fine"] });
+    let (status, told, _) = ask(&relay, Method::POST, "/api/v1/replay", Some(&to)).await;
+
+    assert_eq!((status, &told["deliveries"]), (200, &json!(before)), "{told}");
+    assert_eq!(fine.received(2 * before).await.len(), 2 * before);
+}
+
+#[tokio::test]
 async fn a_method_that_an_operation_does_not_have_is_told_so() {
     let (setup, _gone, _fine) = setup().await;
     let (relay, event, _) = furnished(&setup).await;

@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// Which events to send again, and where: one step of them.
+/// Which events to send again, and where: one step of them. Something must be named.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ReplayOrder {
@@ -184,6 +184,10 @@ pub(super) async fn replay(
     State(desk): State<Desk>,
     Told(order): Told<ReplayOrder>,
 ) -> Result<Json<Replayed>, Problem> {
+    if !order.names_something() {
+        let detail = "name events, a source, since, …, or the targets they shall go `to`";
+        return Err(Problem::invalid(detail));
+    }
     let events = EventFilter {
         events: events(&order.events)?,
         source: source(&desk, order.source.as_deref())?,
@@ -389,6 +393,18 @@ async fn release(
         }
     }
     Ok(waits.map_or(Ok(targets), Err))
+}
+
+// === impl ReplayOrder ===
+
+impl ReplayOrder {
+    /// Whether anything is said of the events or of where they go: an empty order would send all of
+    /// them to everybody once more.
+    fn names_something(&self) -> bool {
+        let Self { source, status, call, number, target, failed_route, since, until, .. } = self;
+        let picked = [source, status, call, number, target, failed_route, since, until];
+        !self.events.is_empty() || !self.to.is_empty() || picked.iter().any(|it| it.is_some())
+    }
 }
 
 // === impl Wanted ===
