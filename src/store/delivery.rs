@@ -352,3 +352,18 @@ impl Cause {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chapter_of_the_alert_on_dead_letters_has_each_reason() {
+        let guide = include_str!("../docs/operating.md");
+        let chapter = guide.split("### DeadLetters").nth(1).unwrap();
+        let chapter = chapter.split("\n### ").next().unwrap();
+        for reason in BuryReason::ALL {
+            assert!(chapter.contains(&format!("`{}`", reason.as_str())), "{reason:?}");
+        }
+    }
+}
