@@ -132,6 +132,8 @@ impl Pauses {
                     ..ExponentialBackoff::default()
                 }
                 .next_backoff()
+                // It adds up to a nanosecond by chance, also where nothing is left to chance.
+                .map(|pause| pause.min(current))
             }
             Self::Schedule(pauses) => pauses.get(usize::try_from(index).ok()?).copied(),
         }
@@ -233,6 +235,14 @@ mod tests {
 
         let [first, second, third] = [5, 30, 120].map(Duration::from_secs).map(Some);
         assert_eq!(kept, [first, second, third, None, None]);
+    }
+
+    #[test]
+    fn a_pause_is_never_by_chance_another() {
+        let hours = Settings::default().pauses;
+        for _ in 0..100_000 {
+            assert_eq!(hours.after(8), Some(Duration::from_secs(10_935)));
+        }
     }
 
     #[test]
