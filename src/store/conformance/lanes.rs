@@ -100,6 +100,23 @@ pub(crate) async fn nothing_ages_while_its_target_is_not_configured(backend: &dy
     assert_eq!(ages(backend, &*store).await, [second(6)]);
 }
 
+pub(crate) async fn nothing_ages_whose_target_was_first_heard_of_when_it_was_gone(
+    backend: &dyn Backend,
+) {
+    let store = backend.open();
+    store.declare(&[], &[target("crm")]);
+    store.declare(&[], &[target("archive")]);
+    // What was on its way when the target went.
+    commit(&*store, admission(backend.clock(), &["crm"])).await;
+    backend.clock().advance(30 * DAY);
+
+    store.declare(&[], &[target("crm")]);
+    store.resume(&target("crm")).await.unwrap();
+    backend.clock().advance(second(1));
+
+    assert_eq!(ages(backend, &*store).await, [second(1)]);
+}
+
 pub(crate) async fn a_redrive_in_a_pause_begins_to_age_after_it(backend: &dyn Backend) {
     let store = backend.open();
     commit(&*store, admission(backend.clock(), &["crm"])).await;

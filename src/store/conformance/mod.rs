@@ -125,6 +125,7 @@ macro_rules! conforms {
             a_pause_is_told_over_restarts_until_it_ends
             nothing_ages_while_its_target_is_paused
             nothing_ages_while_its_target_is_not_configured
+            nothing_ages_whose_target_was_first_heard_of_when_it_was_gone
             a_redrive_in_a_pause_begins_to_age_after_it
             what_is_too_old_is_buried_with_the_last_error_of_its_target
             what_is_too_old_is_found_behind_what_stood_still

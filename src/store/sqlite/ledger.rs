@@ -27,6 +27,8 @@ pub(super) struct Ledger {
     next_seq: i64,
     /// How each target's deliveries age and take turns.
     terms: HashMap<i64, Terms>,
+    /// Targets first heard of since this was last asked.
+    new_targets: Vec<i64>,
     /// Whether who is paused has changed since the last commit.
     paused_moved: bool,
 }
@@ -100,7 +102,8 @@ impl Ledger {
             .query_row("SELECT value FROM marks WHERE name = 'next_seq'", [], |row| row.get(0))
             .optional()?;
         let next_seq = marked.unwrap_or_default().max(last.unwrap_or_default() + 1);
-        Ok(Self { sources, targets, next_seq, terms, paused_moved: false })
+        let new_targets = Vec::new();
+        Ok(Self { sources, targets, next_seq, terms, new_targets, paused_moved: false })
     }
 
     /// Notes the number of the next event. Without it, a number would be given again after the
@@ -174,7 +177,13 @@ impl Ledger {
         }
         let id = intern(connection, "INSERT INTO targets (name) VALUES (?1)", name.as_str())?;
         self.targets.insert(id, name.clone(), DeliveryTotals::default());
+        self.new_targets.push(id);
         Ok(id)
+    }
+
+    /// The targets first heard of since this was last asked.
+    pub(super) fn take_new_targets(&mut self) -> Vec<i64> {
+        std::mem::take(&mut self.new_targets)
     }
 
     /// Writes the totals that moved.

@@ -257,6 +257,20 @@ impl Group<'_> {
         Ok(0)
     }
 
+    /// What is owed to a target that was first heard of when it was gone does not age either.
+    pub(super) fn orphan_new(
+        &mut self,
+        is_declared: impl Fn(&TargetName) -> bool,
+    ) -> Result<(), Fault> {
+        for target in self.ledger.take_new_targets() {
+            if self.ledger.targets.name(target).is_some_and(|name| !is_declared(name)) {
+                let terms = self.ledger.terms(target).orphaned(true, self.now.as_millisecond());
+                self.ledger.set_terms(self.connection, target, terms)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Buries those that are still pending in the round they were found in.
     pub(super) fn lapse(
         &mut self,

@@ -101,7 +101,7 @@ const ADMISSIONS_WAITING_MAX: usize = 4096;
 
 /// Jobs of every kind waiting. Settles have room of their own above the admissions, so that
 /// callbacks never crowd out the outcomes that make room for them.
-const JOBS_WAITING_MAX: usize = 2 * ADMISSIONS_WAITING_MAX;
+pub(super) const JOBS_WAITING_MAX: usize = 2 * ADMISSIONS_WAITING_MAX;
 
 /// Between attempts to open the file again: quick at first, then without hurry.
 const REOPEN_PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -150,12 +150,12 @@ impl Shared {
         trouble.or_else(|| (!self.disk.has_reserve()).then_some(StoreError::DiskReserve))
     }
 
-    /// Tells who is configured, before whatever is asked next. A queue that is full, or closed,
-    /// hears it at the next start.
+    /// Tells who is configured, before whatever is asked next. There is one of these for each
+    /// reload, so it waits however much waits; a queue that is closed hears it at the next start.
     pub(super) fn configure(&self, targets: Vec<TargetName>) {
         let (reply, _) = oneshot::channel();
         let configure = Job::Amend(Box::new(Amend::Configure(targets)), reply);
-        if let Err(error) = self.queue.push(configure, JOBS_WAITING_MAX) {
+        if let Err(error) = self.queue.push(configure, usize::MAX) {
             tracing::warn!(%error, "the store did not take note of who is configured");
         }
     }
@@ -365,6 +365,7 @@ impl Writer {
                 Ok(job.write(&mut group)?)
             });
         }
+        group.orphan_new(|name| self.shared.is_declared(name)).map_err(Fault::fatal)?;
         let Group { now, handed, woken, recalled, stored, seen, .. } = group;
         seen.keep_up(&self.connection, stored, now).map_err(Fault::fatal)?;
         Ok(Transaction { done, handed, woken, recalled, stored })

@@ -25,7 +25,7 @@ use crate::{
             disk::Disk,
             log::Log,
             open, schema,
-            writer::{Job, Shared, Writer},
+            writer::{JOBS_WAITING_MAX, Job, Shared, Writer},
         },
     },
 };
@@ -148,6 +148,18 @@ async fn when_the_commit_itself_fails_nobody_gets_a_receipt_and_nothing_stays() 
     all_failed(answers).await;
     drop(writer);
     holds_exactly(&place, 0).await;
+}
+
+#[test]
+fn who_is_configured_is_noted_however_much_waits() {
+    let place = Place::new();
+    let (shared, _writer) = shared_writer(&place);
+    let shrink = || Job::Amend(Box::new(Amend::Shrink), oneshot::channel().0);
+    while shared.queue.push(shrink(), JOBS_WAITING_MAX).is_ok() {}
+
+    shared.configure(vec![TargetName::new("crm")]);
+
+    assert_eq!(shared.queue.len(), JOBS_WAITING_MAX + 1);
 }
 
 #[tokio::test]
