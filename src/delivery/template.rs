@@ -198,15 +198,17 @@ fn to_json(
     named: Kwargs,
 ) -> Result<Value, minijinja::Error> {
     let told = indent.clone().map_or_else(|| named.peek("indent"), |indent| Ok(Some(indent)))?;
-    let width = told.and_then(|told| u64::try_from(told).ok()).unwrap_or_default();
-    if width > INDENT_MAX {
-        return Err(minijinja::Error::new(
-            ErrorKind::InvalidOperation,
-            format!("an indent is at most {INDENT_MAX}"),
-        ));
+    let value = there(value)?;
+    if let Some(told) = told {
+        if u64::try_from(told).is_ok_and(|width| width > INDENT_MAX) {
+            return Err(minijinja::Error::new(
+                ErrorKind::InvalidOperation,
+                format!("an indent is at most {INDENT_MAX}"),
+            ));
+        }
+        // Told `true`, it has a width of its own, which is less.
+        weight::pay(state, value, INDENT_MAX)?;
     }
-    // Told `true`, it has a width of its own, which is less.
-    weight::pay(state, there(value)?, INDENT_MAX)?;
     filters::tojson(value, indent, named)
 }
 

@@ -1,7 +1,10 @@
 //! What a value of a template weighs: a walk through all of it, a step at a time, each of which is
 //! paid for with fuel of the rendering. Pure.
 
-use minijinja::{Error, ErrorKind, State, Value, value::ValueKind};
+use minijinja::{
+    Error, ErrorKind, State, Value,
+    value::{DynObject, ValueKind},
+};
 
 /// Pays for a value, whatever makes text of it, and gives it back.
 pub(super) fn paid(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
@@ -49,11 +52,16 @@ impl Walk {
         if !holds_others(value) {
             return Ok(());
         }
+        let pairs = value.as_object().filter(|_| value.kind() == ValueKind::Map);
+        if let Some(pairs) = pairs.and_then(DynObject::try_iter_pairs) {
+            for (name, held) in pairs {
+                self.step(&name, depth + 1)?;
+                self.step(&held, depth + 1)?;
+            }
+            return Ok(());
+        }
         for held in value.try_iter()? {
             self.step(&held, depth + 1)?;
-            if value.kind() == ValueKind::Map {
-                self.step(&value.get_item(&held)?, depth + 1)?;
-            }
         }
         Ok(())
     }
