@@ -26,7 +26,6 @@ mod metrics;
 mod preflight;
 pub mod rate_limit;
 pub mod retry;
-mod rewrite;
 pub mod target;
 pub mod template;
 pub mod verdict;

@@ -1,19 +1,21 @@
-//! What a value of a template weighs: a walk through all of it, a step at a time, each of which is
-//! paid for with fuel of the rendering. Pure.
+//! What a value of a template weighs, told before anything walks it.
+//!
+//! The engine pays for what it has written, after it has written it: a list that is repeated or
+//! holds another twice, and that again, is small until it is made text, and then larger than any
+//! memory. So it is walked first, a step at a time, and each step is paid for. Pure.
 
 use minijinja::{
-    Error, ErrorKind, State, Value,
-    value::{DynObject, ValueKind},
+    Error, ErrorKind, Output, State, Value, escape_formatter, filters,
+    value::{DynObject, Rest, ValueKind, ValueOrKwargs},
 };
 
-/// Pays for a value, whatever makes text of it, and gives it back.
-pub(super) fn paid(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
-    pay(state, &value, PPRINT_INDENT)?;
-    Ok(value)
+/// Pays for walking this value.
+pub(super) fn pay(state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
+    pay_indented(state, value, 0)
 }
 
 /// Pays for walking this value and writing so many spaces for each of its levels.
-pub(super) fn pay(state: &State<'_, '_>, value: &Value, indent: u64) -> Result<(), Error> {
+pub(super) fn pay_indented(state: &State<'_, '_>, value: &Value, indent: u64) -> Result<(), Error> {
     if !holds_others(value) {
         return Ok(());
     }
@@ -22,6 +24,54 @@ pub(super) fn pay(state: &State<'_, '_>, value: &Value, indent: u64) -> Result<(
     let walked = walk.step(value, 0);
     // What ended the walk is told, but where it was the fuel.
     state.consume_fuel(left - walk.left).and(walked)
+}
+
+/// Pays for so many bytes.
+pub(super) fn pay_bytes(state: &State<'_, '_>, bytes: u64) -> Result<(), Error> {
+    state.consume_fuel(bytes / BYTES_PER_FUEL)
+}
+
+/// Writes a value, which is paid for first.
+pub(super) fn write(
+    out: &mut Output<'_>,
+    state: &mut State<'_, '_>,
+    value: &Value,
+) -> Result<(), Error> {
+    pay(state, value)?;
+    escape_formatter(out, state, value)
+}
+
+/// A filter that pays for whatever it is given before it walks it.
+pub(super) fn paid(
+    filter: Value,
+) -> impl Fn(&mut State<'_, '_>, Rest<ValueOrKwargs>) -> Result<Value, Error> + Send + Sync + 'static
+{
+    move |state, given| {
+        let given = given.into_values();
+        for value in &given {
+            pay_indented(state, value, PPRINT_INDENT)?;
+        }
+        filter.call(state, &given)
+    }
+}
+
+/// The filters that make text of whatever they are given.
+pub(super) fn text_filters() -> [(&'static str, Value); 13] {
+    [
+        ("capitalize", Value::from_function(filters::capitalize)),
+        ("e", Value::from_function(filters::escape)),
+        ("escape", Value::from_function(filters::escape)),
+        ("format", Value::from_function(filters::format)),
+        ("join", Value::from_function(filters::join)),
+        ("lower", Value::from_function(filters::lower)),
+        ("pprint", Value::from_function(filters::pprint)),
+        ("safe", Value::from_function(filters::safe)),
+        ("string", Value::from_function(filters::string)),
+        ("title", Value::from_function(filters::title)),
+        ("trim", Value::from_function(filters::trim)),
+        ("upper", Value::from_function(filters::upper)),
+        ("urlencode", Value::from_function(filters::urlencode)),
+    ]
 }
 
 /// Spaces that `pprint` writes for each level.

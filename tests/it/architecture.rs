@@ -97,7 +97,6 @@ const PURE: &[&str] = &[
     "delivery/buffer.rs",
     "delivery/rate_limit.rs",
     "delivery/retry.rs",
-    "delivery/rewrite.rs",
     "delivery/template.rs",
     "delivery/verdict.rs",
     "delivery/weight.rs",
