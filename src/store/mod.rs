@@ -36,7 +36,7 @@
 //! * Totals are kept in the same transactions as what they count, so that events:
 //!   accepted = routed + unrouted + quarantined, and per target: enqueued = delivered + pending
 //!   + dead + discarded, at every moment, over restarts.
-//! * After an I/O error in a commit the whole group fails, the connection is closed and
+//! * After an I/O error or a panic in a commit the whole group fails, the connection is closed and
 //!   reopened, and what is on disk is read back before the next commit.
 //! * At least once: after a crash an attempt that was out may be made again under the same id.
 //!

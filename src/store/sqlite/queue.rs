@@ -135,6 +135,11 @@ impl<T> Queue<T> {
         self.changed.notify_all();
     }
 
+    /// Why what was taken in is not answered: it is closed, or `else_why`.
+    pub(super) fn gave_up(&self, else_why: &str) -> StoreError {
+        if self.lock().closed { StoreError::Closed } else { StoreError::Io(else_why.into()) }
+    }
+
     /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.lock().waiting.len()

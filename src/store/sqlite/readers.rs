@@ -1,6 +1,7 @@
 //! Threads that read, each with a connection of its own that cannot write.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
 };
@@ -58,7 +59,7 @@ impl Readers {
             drop(reply.send(found));
         }));
         self.queue.push(read, READS_WAITING_MAX)?;
-        answer.await.unwrap_or(Err(StoreError::Closed))
+        answer.await.unwrap_or_else(|_| Err(self.queue.gave_up("a reader of the store panicked")))
     }
 
     /// Answers what waits, then ends the threads.
@@ -106,8 +107,12 @@ fn run(queue: &Queue<Read>, shared: &Shared) {
                     }
                 }
             }
-            if let Some((_, connection)) = &held {
-                read(Ok(connection));
+            // A fault of ours must not end the thread, which others ask.
+            if let Some((_, connection)) = &held
+                && catch_unwind(AssertUnwindSafe(|| read(Ok(connection)))).is_err()
+            {
+                tracing::error!("a reader of the store panicked, a fault of the relay");
+                held = None;
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -103,6 +104,9 @@ const ADMISSIONS_WAITING_MAX: usize = 4096;
 /// callbacks never crowd out the outcomes that make room for them.
 pub(super) const JOBS_WAITING_MAX: usize = 2 * ADMISSIONS_WAITING_MAX;
 
+/// Why a group failed that the writer did not come to the end of.
+const PANICKED: &str = "the writer of the store panicked, a fault of the relay";
+
 /// Between attempts to open the file again: quick at first, then without hurry.
 const REOPEN_PAUSE_MIN: Duration = Duration::from_millis(20);
 const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -141,7 +145,7 @@ impl Shared {
             Job::Settle(..) | Job::MoveDead(..) | Job::Amend(..) => JOBS_WAITING_MAX,
         };
         self.queue.push(job, bound)?;
-        answer.await.unwrap_or(Err(StoreError::Closed))
+        answer.await.unwrap_or_else(|_| Err(self.queue.gave_up(PANICKED)))
     }
 
     /// Why an admission would be refused now.
@@ -272,7 +276,11 @@ impl Writer {
         // What fails here fails again in the first group, and is handled there.
         self.seen = Seen::read(&self.connection, YOUNG_MAX).ok();
         while let Some(group) = shared.queue.gather(PATIENCE, sized()) {
-            let Err(trouble) = self.commit(group) else { continue };
+            // A fault of ours fails its group as one of the file does: whoever comes after it is served.
+            let committed = catch_unwind(AssertUnwindSafe(|| self.commit(group)));
+            let committed = committed.unwrap_or_else(|_| Err(StoreError::Io(PANICKED.into())));
+            let Err(trouble) = committed else { continue };
+            shared.is_troubled(Some(trouble.clone()));
             tracing::error!(error = %trouble, "the store failed to commit, and opens its file anew");
             drop(self);
             self = reopen(&shared, trouble)?;

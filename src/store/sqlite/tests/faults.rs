@@ -24,7 +24,9 @@ use crate::{
             amend::{Amend, Amended},
             disk::Disk,
             log::Log,
-            open, schema,
+            open,
+            readers::READERS,
+            schema,
             writer::{JOBS_WAITING_MAX, Job, Shared, Writer},
         },
     },
@@ -269,6 +271,43 @@ async fn after_a_failed_commit_the_file_is_opened_anew_and_taken_on_where_it_was
     assert!(store.commit(marked(&place.clock, 1)).await.unwrap().is_duplicate());
     assert_eq!(due(&*store, "crm", place.clock.now()).await.len(), 5);
     assert_balanced(&store.totals());
+}
+
+#[tokio::test]
+async fn a_writer_that_panics_fails_its_group_and_writes_the_next() {
+    let place = Place::new();
+    let store = place.try_open().unwrap();
+    store.commit(marked(&place.clock, 1)).await.unwrap();
+    store.close().await.unwrap();
+    // Totals that cannot be: with nothing pending, one less than that is a fault of arithmetic.
+    let tampered = Connection::open(place.path()).unwrap();
+    tampered.execute_batch("UPDATE targets SET pending = 0").unwrap();
+    drop(tampered);
+    let store = place.try_open().unwrap();
+    let delivery = due(&*store, "crm", place.clock.now()).await.remove(0);
+
+    let delivered = attempt(1, place.clock.now());
+    let settled = store.settle(delivery, delivered, Settlement::Delivered).await;
+
+    assert!(matches!(settled, Err(StoreError::Io(_))), "{settled:?}");
+    until("the store takes callbacks again", || store.refusal().is_none()).await;
+    assert!(store.commit(marked(&place.clock, 1)).await.unwrap().is_duplicate());
+    assert!(!store.commit(marked(&place.clock, 2)).await.unwrap().is_duplicate());
+    assert_eq!(due(&*store, "crm", place.clock.now()).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_reader_that_panics_answers_the_next_question() {
+    let place = Place::new();
+    let store = place.try_open().unwrap();
+    let id = store.commit(marked(&place.clock, 1)).await.unwrap().id();
+
+    for _ in 0..2 * READERS {
+        let panicked = store.readers.ask(|_| -> rusqlite::Result<()> { panic!("as asked") }).await;
+        assert!(matches!(panicked, Err(StoreError::Io(_))), "{panicked:?}");
+    }
+
+    assert!(store.event(id).await.unwrap().is_some());
 }
 
 #[tokio::test]
