@@ -3,7 +3,6 @@
 use std::{
     convert::Infallible,
     error::Error,
-    io,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context as TaskContext, Poll},
@@ -12,10 +11,7 @@ use std::{
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::future::{Either, FutureExt as _};
-use http::{
-    Request,
-    header::{CONTENT_ENCODING, EXPECT},
-};
+use http::{Request, header::EXPECT};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -42,13 +38,13 @@ pub(super) struct Lingering {
     waits_for_continue: bool,
 }
 
-/// A part of layer 6: leads a body past the layers that would only hand it on.
+/// A part of layer 6: leads a body past the layer that would only hand it on.
 #[derive(Clone, Debug)]
 pub(super) struct Plain<S>(S);
 
-type Decoding = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+type Measuring = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
 
-/// Reads the whole body: at most `limit` decoded bytes, all of them before `deadline`.
+/// Reads the whole body: at most `limit` bytes, all of them before `deadline`.
 pub(super) async fn read<B>(body: B, limit: usize, deadline: Instant) -> Result<Bytes, Refusal>
 where
     B: Body,
@@ -144,8 +140,7 @@ impl<S> Plain<S> {
 
 fn is_plain(Visit { request, party }: &Visit) -> bool {
     let max_body = u64::try_from(party.source.settings.max_body).unwrap_or(u64::MAX);
-    !request.headers().contains_key(CONTENT_ENCODING)
-        && request.body().size_hint().upper().is_some_and(|bytes| bytes <= max_body)
+    request.body().size_hint().upper().is_some_and(|bytes| bytes <= max_body)
 }
 
 impl<S> Service<Visit> for Plain<S>
@@ -154,7 +149,7 @@ where
 {
     type Response = Answer;
     type Error = Infallible;
-    type Future = Either<S::Future, Decoding>;
+    type Future = Either<S::Future, Measuring>;
 
     fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
         self.0.poll_ready(cx)
@@ -164,7 +159,7 @@ where
         if is_plain(&visit) {
             Either::Left(self.0.call(visit))
         } else {
-            Either::Right(Box::pin(stack::decoding(visit)))
+            Either::Right(Box::pin(stack::measuring(visit)))
         }
     }
 }
@@ -182,24 +177,14 @@ async fn throw_away(mut rest: Incoming) {
     tokio::time::timeout(LINGER_TIME_MAX, reading).await.unwrap_or_default();
 }
 
-/// What a failed read means. Each layer around the body wraps the error of the one inside it.
+/// What a failed read means.
 fn refusal(error: &(dyn Error + 'static)) -> Refusal {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.is::<LengthLimitError>() {
-            return Refusal::TooLarge;
-        }
-        if error.is::<hyper::Error>() {
-            return Refusal::BodyBroken;
-        }
-        // An `io::Error` names the source of what it wraps, and not what it wraps.
-        cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
+    let mut causes = std::iter::successors(Some(error), |cause| (*cause).source());
+    if causes.any(<dyn Error>::is::<LengthLimitError>) {
+        Refusal::TooLarge
+    } else {
+        Refusal::BodyBroken
     }
-    // Nothing else is around it.
-    Refusal::BodyBroken
 }
 
 /// How much of a refused body is read: most senders have sent all of theirs by then.

@@ -66,17 +66,16 @@ pub(super) fn road() -> impl Road {
         //    behind it (both 413): neither a long body nor a small bomb is ever held in memory. One
         //    deadline for the whole body (408), not one per chunk: a byte a second must not hold
         //    a permit. The last two are in `accept`, where the body is awaited. `Plain` leads a
-        //    body past the others that says it is within the limit and in no encoding, as most
-        //    are.
+        //    body past the first that says it is within the limit, as most do.
         .layer(layer_fn(Plain::new))
         // 7. Parse once · 8. body credentials · 9. handshake · 10. normalise and route
         // 11. commit, then ack: see `accept`.
         .service(Accept)
 }
 
-/// Layer 6 for a body that has to be measured or unpacked. tower-http's layer speaks of the
+/// Layer 6 for a body that has to be measured. tower-http's layer speaks of the
 /// source's own limit, and its refusal is given our words and our form.
-pub(super) async fn decoding(Visit { request, party }: Visit) -> Result<Answer, Infallible> {
+pub(super) async fn measuring(Visit { request, party }: Visit) -> Result<Answer, Infallible> {
     let answer = ServiceBuilder::new()
         .layer(RequestBodyLimitLayer::new(party.source.settings.max_body))
         .service(Measured::new(party))
