@@ -28,7 +28,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 use tower::ServiceExt as _;
 
-use crate::cli::{ConfigPath, events::segment, exit::Exit, trust};
+use crate::cli::{ConfigPath, exit::Exit, trust};
 
 /// Which relay, and in which form what it says is shown.
 #[derive(Debug, clap::Args)]
@@ -443,6 +443,11 @@ pub(super) fn root(error: &reqwest::Error) -> String {
     let first: &dyn std::error::Error = error;
     let last = std::iter::successors(Some(first), |error| error.source()).last();
     last.map(ToString::to_string).unwrap_or_default()
+}
+
+/// A part of a path that a person typed.
+pub(super) fn segment(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 /// An address with its scheme.

@@ -12,8 +12,8 @@ use tempfile::NamedTempFile;
 
 use crate::cli::{
     block_on,
-    connection::{Address, Connection, Need, Peer},
-    events::{PAGE_ROWS_MAX, attempts, pages, segment},
+    connection::{Address, Connection, Need, Peer, segment},
+    events::{PAGE_ROWS_MAX, attempts, pages},
     exit::Exit,
     filter::{Part, Picked, rate},
     print, print_part,

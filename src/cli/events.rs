@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{
     block_on,
-    connection::{Address, Connection, Need, Peer, ToldEvent},
+    connection::{Address, Connection, Need, Peer, ToldEvent, segment},
     exit::Exit,
     filter::{Part, Picked},
     print, print_part,
@@ -320,11 +320,6 @@ fn line(event: &Value) -> String {
     let cells: Vec<String> =
         COLUMNS.iter().map(|(_, pointer)| table::shown(event.pointer(pointer))).collect();
     cells.join("  ")
-}
-
-/// A part of a path that a person typed.
-pub(super) fn segment(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 const COLUMNS: &[Column] = &[

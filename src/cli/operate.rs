@@ -5,8 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::{
     block_on,
-    connection::{Connection, Need},
-    events::segment,
+    connection::{Connection, Need, segment},
     exit::Exit,
     filter::{Picked, rate},
     print,
