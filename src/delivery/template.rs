@@ -1,8 +1,9 @@
 //! A body made from an event by a template.
 //!
 //! Bounded in what it may compute, in how deep it may call, in how deep and large its values may be
-//! and in what it may write: the event that goes in was made by a stranger. Where the body is JSON every value is written as JSON,
-//! so that no text of an event can end the string it stands in. Pure.
+//! and in what it may write: the event that goes in was made by a stranger. Where the body is JSON
+//! every value is written as JSON, so that no text of an event can end the string it stands in.
+//! Pure.
 
 use std::{fmt, io, sync::Arc};
 

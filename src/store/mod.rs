@@ -41,8 +41,8 @@
 //! * At least once: after a crash an attempt that was out may be made again under the same id.
 //!
 //! * [`Store::release`] gives a quarantined or unrouted event its reading and its deliveries, once;
-//!   their age begins then. What stays unrouted is marked with the routes that failed on it. Its content is remembered for what is left of its window, beside the
-//!   bytes it came as.
+//!   their age begins then. Its content is remembered for what is left of its window, beside the
+//!   bytes it came as. What stays unrouted is marked with the routes that failed on it.
 //! * [`Store::replay`] sets what is done pending in the next round, and makes deliveries for
 //!   targets that never had the event: an unrouted event is routed by it.
 //! * [`Store::orphans`] are owed to targets that are not configured: they wait, and count as

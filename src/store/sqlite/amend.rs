@@ -409,7 +409,7 @@ impl Group<'_> {
                 erased.pending += u64::from(state == PENDING);
                 erased.dead += u64::from(state == DEAD);
                 if state == PENDING {
-                    self.recalled.extend(self.ledger.targets.name(target).cloned());
+                    self.news.recalled.extend(self.ledger.targets.name(target).cloned());
                 }
                 if [PENDING, DEAD].contains(&state) {
                     self.ledger.targets.change(target, |totals| {

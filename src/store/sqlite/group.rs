@@ -29,14 +29,20 @@ pub(super) struct Group<'c> {
     pub(super) ledger: &'c mut Ledger,
     pub(super) seen: &'c mut Seen,
     pub(super) now: Timestamp,
-    /// Due once this is on disk, without a look at the table.
+    pub(super) news: News,
+    /// Admissions stored; duplicates are not.
+    pub(super) stored: usize,
+}
+
+/// What the owners of targets are told once a group is on disk.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// Due then, without a look at the table.
     pub(super) handed: Vec<Delivery>,
-    /// Targets that have something else due then.
+    /// Targets that have something else due.
     pub(super) woken: BTreeSet<TargetName>,
     /// Targets that lose something that was pending.
     pub(super) recalled: BTreeSet<TargetName>,
-    /// Admissions stored; duplicates are not.
-    pub(super) stored: usize,
 }
 
 /// What a job did, if the group it is in reaches the disk.
@@ -268,7 +274,7 @@ impl Group<'_> {
     /// Hands a delivery over that is due as soon as it is committed.
     fn is_due(&mut self, id: DeliveryId, target: &TargetName, new: &New<'_>) {
         let Some((event, json, trace)) = new.event else { return self.wake(target) };
-        self.handed.push(Delivery {
+        self.news.handed.push(Delivery {
             id,
             target: target.clone(),
             event,
@@ -369,8 +375,8 @@ impl Group<'_> {
     }
 
     pub(super) fn wake(&mut self, target: &TargetName) {
-        if !self.woken.contains(target) {
-            self.woken.insert(target.clone());
+        if !self.news.woken.contains(target) {
+            self.news.woken.insert(target.clone());
         }
     }
 }

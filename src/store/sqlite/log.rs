@@ -24,7 +24,6 @@
 //!   and is not in the book, under the same `webhook-id`.
 
 use std::{
-    collections::BTreeSet,
     fs::File,
     io,
     path::Path,
@@ -39,15 +38,12 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    group::Done,
+    group::{Done, News},
     ledger::Moved,
     open::{LOG, OpenError, beside},
     writer::{Job, Shared},
 };
-use crate::{
-    route::TargetName,
-    store::{Delivery, StoreError},
-};
+use crate::store::StoreError;
 
 /// A group whose transaction is in the log. It is on disk, and its jobs are answered, once the log
 /// is synced.
@@ -56,12 +52,7 @@ pub(super) struct Written {
     pub(super) jobs: Vec<Job>,
     /// One for each of the jobs.
     pub(super) done: Vec<Result<Done, StoreError>>,
-    /// What it made due.
-    pub(super) handed: Vec<Delivery>,
-    /// Targets that have something else due.
-    pub(super) woken: BTreeSet<TargetName>,
-    /// Targets that lost something that was pending.
-    pub(super) recalled: BTreeSet<TargetName>,
+    pub(super) news: News,
     /// Events stored.
     pub(super) stored: usize,
     /// Before its first statement.

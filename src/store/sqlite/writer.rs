@@ -18,7 +18,7 @@ use super::{
     amend::{Amend, Amended},
     disk::Disk,
     fold::Folding,
-    group::{Done, Fault, Group, Move, Outcome},
+    group::{Done, Fault, Group, Move, News, Outcome},
     ledger::Ledger,
     log::{Log, Written},
     open::OpenError,
@@ -31,7 +31,7 @@ use crate::{
     clock::Clock,
     route::TargetName,
     store::{
-        Admission, Delivery, DeliveryId, Fate, Receipt, StoreError, Totals, handover::Handover,
+        Admission, DeliveryId, Fate, Receipt, StoreError, Totals, handover::Handover,
         metrics::Series,
     },
 };
@@ -200,18 +200,18 @@ impl Shared {
 
     /// Tells everyone in a group what is now on disk.
     pub(super) fn answer(&self, group: Written) {
-        let Written { jobs, done, handed, woken, recalled, stored, began, moved } = group;
+        let Written { jobs, done, news, stored, began, moved } = group;
         moved.publish(&mut self.totals());
         // Before anything is handed over: whoever lets go of it finds it there.
         self.durable.store(moved.last_seq, Ordering::Release);
         self.series.committed(began.elapsed(), stored);
-        for delivery in handed {
+        for delivery in news.handed {
             self.handover(&delivery.target).offer(delivery);
         }
-        for target in &woken {
+        for target in &news.woken {
             self.handover(target).call();
         }
-        for target in &recalled {
+        for target in &news.recalled {
             self.handover(target).recall();
         }
         for (job, done) in jobs.into_iter().zip(done) {
@@ -278,9 +278,12 @@ impl Writer {
         while let Some(group) = shared.queue.gather(PATIENCE, sized()) {
             // A fault of ours fails its group as one of the file does: whoever comes after it is served.
             let committed = catch_unwind(AssertUnwindSafe(|| self.commit(group)));
-            let committed = committed.unwrap_or_else(|_| Err(StoreError::Io(PANICKED.into())));
+            let committed = committed.unwrap_or_else(|_| {
+                let trouble = StoreError::Io(PANICKED.into());
+                shared.is_troubled(Some(trouble.clone()));
+                Err(trouble)
+            });
             let Err(trouble) = committed else { continue };
-            shared.is_troubled(Some(trouble.clone()));
             tracing::error!(error = %trouble, "the store failed to commit, and opens its file anew");
             drop(self);
             self = reopen(&shared, trouble)?;
@@ -308,13 +311,12 @@ impl Writer {
             written => written,
         };
         match written {
-            Ok(Transaction { done, handed, woken, recalled, stored }) => {
+            Ok(Transaction { done, news, stored }) => {
                 if let Some(seen) = &mut self.seen {
                     seen.settle();
                 }
                 let moved = self.ledger.settle();
-                let written = Written { jobs, done, handed, woken, recalled, stored, began, moved };
-                self.log.sync(written)?;
+                self.log.sync(Written { jobs, done, news, stored, began, moved })?;
                 self.folding.keep_up(&self.connection);
                 Ok(())
             }
@@ -361,9 +363,7 @@ impl Writer {
             ledger: &mut self.ledger,
             seen,
             now: self.shared.clock.now(),
-            handed: Vec::new(),
-            woken: BTreeSet::default(),
-            recalled: BTreeSet::default(),
+            news: News::default(),
             stored: 0,
         };
         for job in jobs {
@@ -374,9 +374,9 @@ impl Writer {
             });
         }
         group.orphan_new(|name| self.shared.is_declared(name)).map_err(Fault::fatal)?;
-        let Group { now, handed, woken, recalled, stored, seen, .. } = group;
+        let Group { now, news, stored, seen, .. } = group;
         seen.keep_up(&self.connection, stored, now).map_err(Fault::fatal)?;
-        Ok(Transaction { done, handed, woken, recalled, stored })
+        Ok(Transaction { done, news, stored })
     }
 
     #[cfg(test)]
@@ -395,9 +395,7 @@ impl Writer {
 /// What a transaction did.
 struct Transaction {
     done: Vec<Result<Done, StoreError>>,
-    handed: Vec<Delivery>,
-    woken: BTreeSet<TargetName>,
-    recalled: BTreeSet<TargetName>,
+    news: News,
     stored: usize,
 }
 
@@ -464,14 +462,14 @@ impl Fault {
 /// Writes one job so that its failure leaves no trace of it and the rest as it was.
 fn alone(group: &mut Group<'_>, job: &Job) -> Result<Result<Done, StoreError>, Fault> {
     let before = group.ledger.clone();
-    let (stored, handed, remembered) = (group.stored, group.handed.len(), group.seen.mark());
+    let (stored, handed, remembered) = (group.stored, group.news.handed.len(), group.seen.mark());
     execute(group.connection, "SAVEPOINT one").map_err(Fault::fatal)?;
     let done = match job.write(group) {
         Err(Fault::Unstorable(why)) => {
             execute(group.connection, "ROLLBACK TO one").map_err(Fault::fatal)?;
             *group.ledger = before;
             group.stored = stored;
-            group.handed.truncate(handed);
+            group.news.handed.truncate(handed);
             group.seen.forget_since(remembered);
             Err(StoreError::Unstorable(why))
         }

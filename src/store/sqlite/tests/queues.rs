@@ -1,11 +1,8 @@
 //! What it costs that many results of one call wait for each other.
 
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use rusqlite::{Connection, params};
@@ -15,7 +12,7 @@ use crate::store::{
     conformance::{Backend as _, target},
     sqlite::{
         amend::Amend,
-        group::{Done, Group, TARGETS_MAX},
+        group::{Done, Group, News, TARGETS_MAX},
         ledger::Ledger,
         schema,
         seen::Seen,
@@ -79,9 +76,7 @@ impl Queue {
             ledger: &mut self.ledger,
             seen: &mut self.seen,
             now: self.place.clock().now(),
-            handed: Vec::new(),
-            recalled: BTreeSet::new(),
-            woken: BTreeSet::new(),
+            news: News::default(),
             stored: 0,
         }
     }
